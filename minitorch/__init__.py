@@ -1,0 +1,73 @@
+"""minitorch: deep learning from scratch, under PyTorch's names. This file holds the public names and nothing else."""
+
+# ruff: noqa: A004
+# fmt: off
+import warnings as _warnings
+
+from . import autograd, ops
+from .autograd import enable_grad, inference_mode, is_grad_enabled, is_inference_mode_enabled, no_grad, set_grad_enabled
+from .backend import device, get_default_dtype, promote_types, reference_ops, set_default_dtype
+from .backend.dtypes import (
+    bfloat16, dtype, finfo, float16, float32, float64, iinfo, int8, int16, int32, int64, uint8,
+)
+from .backend.dtypes import bool_ as bool
+from .backend.random import Generator
+from .ops.elementwise import (
+    abs, acos, acosh, add, addcdiv, addcmul, allclose, asin, asinh, atan, atan2, atanh, bitwise_and,
+    bitwise_left_shift, bitwise_not, bitwise_or, bitwise_right_shift, bitwise_xor, ceil, clamp, clamp_max,
+    clamp_min, clip, clone, cos, cosh, div, eq, equal, erf, erfc, exp, exp2, expm1, floor, floor_divide, fmod,
+    frac, ge, gt, isclose, isfinite, isinf, isnan, le, lerp, log, log10, log1p, log2, logaddexp, logical_and,
+    logical_not, logical_or, logical_xor, lt, masked_fill, maximum, minimum, mul, nan_to_num, ne, neg, pow,
+    reciprocal, remainder, round, rsqrt, rsub, sign, sin, sinh, sqrt, square, sub, tan, true_divide, trunc,
+    where, xlogy,
+)
+from .ops.activation import (
+    celu, logit, relu, selu, sigmoid, tanh,
+)
+from .ops.reduce import (
+    all, amax, amin, aminmax, any, argmax, argmin, count_nonzero, cumprod, cumsum, max, mean, median, min,
+    nanmean, nansum, norm, prod, std, std_mean, sum, var, var_mean,
+)
+from .ops.shape import (
+    atleast_1d, atleast_2d, broadcast_shapes, broadcast_tensors, broadcast_to, cat, chunk, column_stack, concat,
+    concatenate, diag, diagonal, flatten, flip, fliplr, flipud, hstack, movedim, narrow, permute, ravel,
+    repeat_interleave, reshape, roll, select, split, split_with_sizes, squeeze, stack, t, tile, transpose, tril,
+    triu, unbind, unflatten, unsqueeze, vstack,
+)
+from .ops.index import (
+    argsort, gather, index_add, index_select, masked_select, nonzero, scatter, scatter_add, sort,
+    take_along_dim, topk,
+)
+from .ops.matmul import (
+    addmm, baddbmm, bmm, dot, einsum, matmul, mm, mv, outer, tensordot,
+)
+from .ops.softmax import (
+    log_softmax, logsumexp, softmax,
+)
+from .ops.random import (
+    bernoulli, dropout, get_rng_state, initial_seed, manual_seed, multinomial, normal, rand, rand_like, randint,
+    randint_like, randn, randn_like, randperm, seed, set_rng_state,
+)
+from .ops.creation import (
+    arange, as_tensor, asarray, empty, empty_like, eye, from_dlpack, from_numpy, full, full_like,
+    is_floating_point, is_tensor, linspace, logspace, meshgrid, numel, ones, ones_like, result_type, tensor,
+    tril_indices, triu_indices, zeros, zeros_like,
+)
+from .printing import set_printoptions
+from .tensor import Size, Tensor
+
+from . import nn, optim, utils  # isort: skip
+from .serialization import load, save
+
+double, float, half, int, long, short = float64, float32, float16, int32, int64, int16
+concat = concatenate = cat
+clip, absolute, ger, multiply, divide, subtract, negative = clamp, abs, outer, mul, div, sub, neg
+greater, greater_equal, less, less_equal, not_equal = gt, ge, lt, le, ne
+swapaxes, arccos, arcsin, arctan = transpose, acos, asin, atan
+layer_norm = nn.functional.layer_norm
+embedding = nn.functional.embedding
+from math import e, inf, nan, pi  # noqa: E402
+__version__ = "0.1.0"
+
+# Overflow, 0/0 and log(0) give inf and NaN in silence, as PyTorch does; NumPy's warnings stay on in other modules.
+_warnings.filterwarnings("ignore", category=RuntimeWarning, module=r"minitorch\.(ops|autograd|backend|kernels)\b")

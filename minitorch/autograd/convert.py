@@ -1,0 +1,85 @@
+"""What `Op.apply` does with inputs that are not yet tensors of one dtype on one device."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..backend import dtypes
+from ..backend.devices import device_of, to_device
+from ..tensor import Tensor
+
+_NUMBERS = (bool, int, float, np.bool_, np.integer, np.floating)
+_scalars: dict[tuple, Tensor] = {}
+
+
+def apply_converted(op: Any, inputs: tuple, options: dict) -> Any:
+    """Converts the inputs, runs the op, and gives the result the dtype that PyTorch's table asks for.
+
+    float16 and bfloat16 are computed in float32: inputs are cast up, the result is cast back, both with gradients.
+    """
+    tensors = [t for t in inputs if isinstance(t, Tensor)]
+    for i, t in enumerate(inputs):
+        if not isinstance(t, (Tensor, *_NUMBERS)) and t is not None:
+            hint = "; minitorch.from_numpy makes a tensor of it" if isinstance(t, np.ndarray) else ""
+            raise TypeError(f"{op.__name__}: expected a Tensor for input {i}, got {type(t).__name__}{hint}")
+    if not tensors:
+        raise TypeError(f"{op.__name__}: expected at least one Tensor among its inputs, got {inputs!r}")
+    where = _common_device(op, tensors)
+    if op.promote is None:
+        wanted = dtypes.number_dtype(next((x for x in inputs if isinstance(x, _NUMBERS)), 0))
+        return op.apply(*[_place(t, where, wanted, False) for t in inputs], **options)
+
+    wanted = dtypes.result_dtype(
+        [t.dtype for t in tensors if t.array.ndim],
+        [t.dtype for t in tensors if not t.array.ndim],
+        [dtypes.number_dtype(t) for t in inputs if isinstance(t, _NUMBERS)],
+    )
+    if op.promote == "float" and wanted.category < 2:
+        wanted = dtypes.get_default_dtype()
+    low = wanted.numpy in dtypes.LOW_PRECISION
+    computed = dtypes.float32 if low else wanted
+    result = op.apply(*[_place(t, where, computed, True) for t in inputs], **options)
+    if not low:
+        return result
+    lower = lambda t: t.to(wanted) if t.dtype is computed else t  # noqa: E731
+    return tuple(map(lower, result)) if isinstance(result, tuple) else lower(result)
+
+
+def _common_device(op: Any, tensors: list[Tensor]) -> Any:
+    where = next((t.device for t in tensors if t.array.ndim), tensors[0].device)
+    for t in tensors:
+        if t.device != where and (t.array.ndim or t.device.type != "cpu"):
+            raise RuntimeError(
+                f"{op.__name__}: expected all tensors on one device, got {where} and {t.device}; "
+                f"move one of them, for instance with .to('{where}')"
+            )
+    return where
+
+
+def _place(t: Any, where: Any, wanted: dtypes.dtype, cast: bool) -> Any:
+    if t is None:
+        return None
+    if not isinstance(t, Tensor):
+        return scalar(t, where, wanted)
+    if device_of(t.array) != where:
+        t = t.to(where)
+    return t.to(wanted) if cast and t.array.dtype != wanted.numpy else t
+
+
+def scalar(value: Any, where: Any, wanted: dtypes.dtype) -> Tensor:
+    """A Python number as a 0-d tensor. Kept, since the same few numbers come again and again."""
+    key = (value, type(value), where, wanted)
+    tensor = _scalars.get(key)
+    if tensor is None:
+        if wanted.category == 1 and not isinstance(value, _NUMBERS[:1]):
+            limits = np.iinfo(wanted.numpy)
+            if not limits.min <= value <= limits.max:
+                raise RuntimeError(f"value {value} cannot be converted to {wanted} without overflow")
+        tensor = Tensor(to_device(np.array(value).astype(wanted.numpy), where))
+        if value and value == value:  # not 0.0 and -0.0, which are equal keys, nor NaN, which is none
+            if len(_scalars) > 1000:
+                _scalars.clear()
+            _scalars[key] = tensor
+    return tensor

@@ -1,0 +1,417 @@
+"""The engine: `Op`, a node of the graph, and the walk that carries gradients back through it. Read this file first.
+
+A forward pass leaves a trail: every result points to the op that made it (`grad_fn`), every op to where its inputs came
+from (`edges`): the ops that made them, or the leaf tensors themselves. Never to a tensor in between, so a tensor that
+nobody holds any more dies at once. Ops are numbered as they are made, so an op's number is higher than its inputs'.
+That is all the order the backward pass needs: take the waiting op with the highest number; everything that used its
+result has been through already, its gradient is complete.
+
+    dL/dx = sum over the ops that used x of  (their dL/dy) . dy/dx            (chain rule; lessons 00 and 01)
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import os
+import traceback
+from typing import Any, ClassVar, Iterable, Sequence
+
+from ..backend import fastpath
+from ..backend.devices import NAMESPACES, namespace_of
+from ..backend.dtypes import ALL, FLOATING, LOW_PRECISION
+from ..tensor import Tensor
+from . import convert, views
+from .grad_mode import mode
+
+_EVERY_DTYPE = frozenset(d.numpy for d in ALL)
+_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+_next_number = itertools.count().__next__
+
+
+class Op:
+    """One operation: `forward` computes, `backward` is its gradient; the instance is the node of the graph.
+
+    `apply(*tensors, **options)` runs it: tensors are positional, options keywords. `forward` gets arrays, may `save`
+    what `backward` needs, and returns an array or a tuple of arrays. `backward` gets one gradient for each output and
+    returns one for each tensor input (None where there is none).
+
+    For gradients of gradients the same `backward` runs on proxies with NumPy's methods that record on the tape
+    (traced.py). So a backward changes nothing in place, takes its functions from `self.xp`, and calls another op with
+    `self.run`. What it saves must be inputs, outputs, or constants that do not depend on them.
+    """
+
+    promote: ClassVar[str | None] = "common"  # "common": one dtype for all inputs; "float": and not an integer; None
+    view: ClassVar[bool] = False  # the result shares input 0's memory
+    differentiable: ClassVar[bool] = True
+    native: ClassVar[frozenset] = _EVERY_DTYPE - LOW_PRECISION  # dtypes that forward takes without conversion
+    reference: ClassVar[type[Op] | None] = None  # set on a fast path
+
+    xp: Any = None
+    needs: Sequence[bool] = ()
+    edges: Sequence[tuple[Any, int] | None] = ()  # for each input: (op or leaf tensor, number of its output)
+    saved: Any = ()
+    sources: Sequence[Any] = ()  # for each saved value: where it came from, see `_note_sources`
+    number: int = 0
+    outputs: int = 1
+    hooks: dict[int, list] | None = None  # output number -> functions of its gradient
+    forward_line: str = ""
+    shapes: Any = None  # of the outputs, kept only where there are several
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if cls.promote is None:
+            cls.native = _EVERY_DTYPE
+        else:
+            cls.native = (FLOATING if cls.promote == "float" else _EVERY_DTYPE) - LOW_PRECISION
+
+    def forward(self, *arrays: Any, **options: Any) -> Any:
+        raise NotImplementedError(f"{type(self).__name__} has no forward")
+
+    def backward(self, *grads: Any) -> Any:
+        raise NotImplementedError(f"{type(self).__name__} has no gradient")
+
+    def save(self, *values: Any) -> None:
+        """Keeps values for backward. Arrays are recognised by identity: an input, an output, else a constant."""
+        self.saved = values
+
+    def run(self, op: type[Op], *values: Any, **options: Any) -> Any:
+        """Another op's forward from inside a backward: on arrays, or recorded when the backward is being traced."""
+        if self.xp.__name__ == "traced":
+            return self.xp.run(op, *values, **options)
+        other = op()
+        other.xp, other.needs = self.xp, (False,) * len(values)
+        return other.forward(*values, **options)
+
+    @property
+    def name(self) -> str:
+        return (self.reference or type(self)).__name__
+
+    @property
+    def next_functions(self) -> tuple:
+        """PyTorch's name for the edges: ((op or leaf tensor, output number), ...)."""
+        return tuple(edge if edge is not None else (None, 0) for edge in self.edges)
+
+    # --- forward -----------------------------------------------------------------------------------------------------
+
+    @classmethod
+    def apply(cls, *inputs: Any, **options: Any) -> Any:
+        """Runs the op on tensors (Python numbers and None allowed) and records it if one of them wants a gradient."""
+        kind = dtype = None
+        for t in inputs:
+            if t is None:
+                continue
+            if not isinstance(t, Tensor):
+                return convert.apply_converted(cls, inputs, options)
+            array = t.array
+            if kind is None:
+                kind, dtype = type(array), array.dtype
+            elif type(array) is not kind or (array.dtype is not dtype and cls.promote is not None):
+                return convert.apply_converted(cls, inputs, options)
+            if t._base is not None:
+                views.refresh(t)
+        if dtype not in cls.native:
+            return convert.apply_converted(cls, inputs, options)
+
+        arrays = [t if t is None else t.array for t in inputs]
+        xp = NAMESPACES.get(kind) or namespace_of(arrays[0])
+        fast = fastpath.ACTIVE[xp].get(cls)
+        op = cls() if fast is None or not fast.accepts(*arrays, **options) else fast()
+        op.xp = xp
+        op.needs = needs = [t is not None and t._requires_grad for t in inputs]
+        record = True in needs and cls.differentiable
+        if record and not mode.enabled:
+            op.needs, record = [False] * len(needs), False
+
+        y = op.forward(*arrays, **options)
+        if type(y) is tuple:
+            results = tuple(Tensor(op._as_array(a)) for a in y)
+            op.outputs = len(results)
+        else:
+            results = (Tensor(y if type(y) is kind else op._as_array(y)),)
+
+        if record:
+            op.number = _next_number()
+            op.edges = [((t.grad_fn or t), t._index) if need else None for t, need in zip(inputs, needs)]
+            for i, out in enumerate(results):
+                if out.array.dtype in FLOATING:
+                    out._requires_grad, out.grad_fn, out._index = True, op, i
+            if op.saved:
+                op._note_sources(inputs, arrays, results)
+            if op.outputs > 1:
+                op.shapes = [(out.array.shape, out.array.dtype) for out in results]
+        if cls.view:
+            views.note_view(cls, inputs[0], results, options)
+        if mode.anomaly:
+            op._check_forward(arrays, results)
+        return results[0] if type(y) is not tuple else results
+
+    def _as_array(self, y: Any) -> Any:
+        """NumPy turns 0-d results into scalars; an op's result is always an array (also where it was saved)."""
+        array = y if isinstance(y, tuple(NAMESPACES)) else self.xp.asarray(y)
+        if self.saved and array is not y:
+            self.saved = tuple(array if value is y else value for value in self.saved)
+        return array
+
+    def _note_sources(self, inputs: Sequence, arrays: list, results: Sequence) -> None:
+        """For each saved array that is an input (number i >= 0) or an output (number -1 - i): that number, the
+        version counter of its memory and the count now. None for constants."""
+        sources: list[Any] = []
+        for value in self.saved:
+            source = None
+            if hasattr(value, "dtype"):
+                for i, array in enumerate(arrays):
+                    if value is array:
+                        counter = inputs[i]._counter
+                        source = i, counter, counter[0]
+                        break
+                else:
+                    for i, out in enumerate(results):
+                        if value is out.array and out._requires_grad:
+                            source = -1 - i, out._counter, out._counter[0]
+            sources.append(source)
+        self.sources = sources
+
+    # --- backward ----------------------------------------------------------------------------------------------------
+
+    def check_saved(self) -> None:
+        if self.saved is None:
+            raise RuntimeError(
+                f"trying to go backward through the graph a second time: the arrays that {self.name} saved were freed "
+                "by the first backward pass. Call backward(retain_graph=True) the first time to keep them."
+            )
+        for value, source in zip(self.saved, self.sources):
+            if source is not None and source[1][0] != source[2]:
+                what = f"input {source[0]}" if source[0] >= 0 else f"output {-1 - source[0]}"
+                raise RuntimeError(
+                    f"a tensor needed for the gradient of {self.name} has been modified by an in-place operation: its "
+                    f"{what}, of shape {tuple(value.shape)}, is at version {source[1][0]}; version {source[2]} was "
+                    "saved. Use the form that is not in place (add instead of add_), or clone() before the change."
+                )
+
+    def backward_arrays(self, grads: Sequence) -> Sequence:
+        """Gradients of the inputs, as arrays, for gradients of the outputs, as arrays."""
+        self.check_saved()
+        result = self.backward(*grads)
+        return result if type(result) is tuple else (result,)
+
+    def backward_tensors(self, grads: Sequence) -> Sequence:
+        """The same on tensors, recorded on the tape: the reference formula, run on traced values."""
+        from .traced import Traced, namespace, unwrap
+
+        self.check_saved()
+        saved, sources = self.saved, self.sources
+        twin = (self.reference or type(self))()
+        if self.reference is not None:
+            where = {id(value): source for value, source in zip(saved, sources)}
+            saved = self.reference_saved()  # type: ignore[attr-defined]
+            sources = [where.get(id(value)) for value in saved]
+        twin.xp, twin.needs = namespace(self.xp), self.needs
+        twin.saved = tuple(
+            Traced(self._reattach(value, source[0])) if self._leads_on(source) else value
+            for value, source in itertools.zip_longest(saved, sources)
+        )
+        result = twin.backward(*[g if g is None else Traced(g) for g in grads])
+        return [unwrap(g, self.xp) for g in (result if type(result) is tuple else (result,))]
+
+    def _leads_on(self, source: Any) -> bool:
+        """Whether a saved value is an output, or an input that a gradient flows to; otherwise it is a constant."""
+        return source is not None and (source[0] < 0 or self.edges[source[0]] is not None)
+
+    def _reattach(self, array: Any, source: int) -> Tensor:
+        """A saved array as the tensor that it was, at its place in the graph."""
+        tensor = Tensor(array)
+        if source < 0:
+            tensor._requires_grad, tensor.grad_fn, tensor._index = True, self, -1 - source
+        else:
+            target, index = self.edges[source]  # type: ignore[misc]
+            if isinstance(target, Tensor):
+                if target.array is array:
+                    return target
+                target, index = _LeafAsItWas(target), 0  # its .data has been exchanged since
+            tensor._requires_grad, tensor.grad_fn, tensor._index = True, target, index
+        return tensor
+
+    # --- anomaly mode ------------------------------------------------------------------------------------------------
+
+    def _check_forward(self, arrays: list, results: Sequence) -> None:
+        self.forward_line = caller_line()
+        if mode.check_nan and any(has_nan(r.array) for r in results) and not any(has_nan(a) for a in arrays):
+            shapes = ", ".join(str(tuple(a.shape)) for a in arrays if a is not None)
+            raise RuntimeError(
+                f"{self.name} made a NaN from inputs without one (shapes {shapes}), called at\n{self.forward_line}"
+            )
+
+    def __repr__(self) -> str:
+        return f"<{self.name}Backward>"
+
+
+class _LeafAsItWas(Op):
+    """Stands before a leaf whose array was exchanged after a forward pass had saved the old one: dx = dy."""
+
+    def __init__(self, leaf: Tensor):
+        self.edges, self.needs, self.number = ((leaf, 0),), (True,), _next_number()
+
+    def backward(self, dy):
+        return dy
+
+
+def caller_line() -> str:
+    """The innermost line of the stack that is not minitorch's own."""
+    for frame in reversed(traceback.extract_stack()):
+        if not frame.filename.startswith(_PACKAGE):
+            return f'  File "{frame.filename}", line {frame.lineno}, in {frame.name}\n    {frame.line}'
+    return "  (inside minitorch)"
+
+
+def has_nan(array: Any) -> bool:
+    if array is None or array.dtype not in FLOATING:
+        return False
+    xp = namespace_of(array)
+    return bool(xp.isnan(array).any())
+
+
+# --- the walk --------------------------------------------------------------------------------------------------------
+
+
+def walk(
+    roots: Sequence[Tensor], grads: Sequence[Tensor], *, retain_graph: bool, create_graph: bool,
+    inputs: Sequence[Tensor] | None = None, accumulate: bool = True,
+) -> list:  # fmt: skip
+    """Carries `grads`, the gradients of `roots`, back through the graph.
+
+    accumulate: adds what arrives at each leaf (only at `inputs`, if they are given) to its `.grad`;
+    otherwise returns the gradients of `inputs` as tensors, None where no path leads.
+    Values are arrays, or with `create_graph` tensors, so that the gradients can be differentiated in turn.
+    """
+    waiting: list[tuple[int, Op]] = []  # a heap: the op with the highest number first
+    pending: dict[Op, list] = {}  # op -> the gradient of each of its outputs, as far as they have arrived
+    leaves: dict[Tensor, Any] = {}
+    wanted = [((t.grad_fn or t), t._index) for t in inputs or ()]
+    useful = None if inputs is None else _leads_to({target for target, _ in wanted}, roots)
+    catch = {op for op, _ in wanted if isinstance(op, Op)}
+    caught: dict[tuple, Any] = {}
+
+    def send(target: Any, index: int, g: Any) -> None:
+        if useful is not None and target not in useful:
+            return
+        if isinstance(target, Op):
+            cell = pending.get(target)
+            if cell is None:
+                cell = pending[target] = [None] * target.outputs
+                heapq.heappush(waiting, (-target.number, target))
+            cell[index] = g if cell[index] is None else cell[index] + g
+        else:
+            leaves[target] = g if target not in leaves else leaves[target] + g
+
+    for root, g in zip(roots, grads):
+        send(root.grad_fn or root, root._index, g if create_graph else g.array)
+
+    while waiting:
+        op = heapq.heappop(waiting)[1]
+        cell = pending.pop(op)
+        if op.hooks is not None:
+            _run_hooks(op, cell, create_graph)
+        if useful is not None:
+            if op in catch:
+                caught.update({(op, i): g for i, g in enumerate(cell)})
+            if not any(edge is not None and edge[0] in useful for edge in op.edges):
+                continue
+        if op.outputs > 1:
+            cell = [_zeros(op, i, create_graph) if g is None else g for i, g in enumerate(cell)]
+        results = op.backward_tensors(cell) if create_graph else op.backward_arrays(cell)
+        if len(results) != len(op.edges):
+            raise RuntimeError(f"{op.name}.backward returned {len(results)} gradients for {len(op.edges)} inputs")
+        if mode.anomaly:
+            _check_backward(op, cell, results)
+        for edge, g in zip(op.edges, results):
+            if edge is not None and g is not None:
+                if not create_graph and type(g) not in NAMESPACES:
+                    g = op.xp.asarray(g)  # a NumPy scalar
+                if isinstance(edge[0], Tensor) and not create_graph and _borrowed(g, cell, results, op):
+                    g = g.copy()
+                send(edge[0], edge[1], g)
+        if not retain_graph and op.saved:
+            op.saved = None
+
+    for leaf, g in leaves.items():
+        g = g if create_graph else Tensor(g)
+        for hook in list((leaf._hooks or {}).values()):
+            changed = hook(g)
+            g = g if changed is None else changed
+        leaves[leaf] = g
+        if accumulate:
+            _accumulate(leaf, g, create_graph)
+    if accumulate:
+        return []
+    found = [leaves.get(key[0]) if not isinstance(key[0], Op) else caught.get(key) for key in wanted]
+    return [g if g is None or isinstance(g, Tensor) else Tensor(g) for g in found]
+
+
+def _borrowed(g: Any, cell: Sequence, results: Sequence, op: Op) -> bool:
+    """Whether a gradient that a leaf would keep is another's array: then the leaf gets a copy of its own."""
+    return (
+        getattr(g, "base", None) is not None
+        or any(g is other for other in cell)
+        or sum(g is other for other in results) > 1
+        or any(g is value for value in op.saved)
+    )
+
+
+def _accumulate(leaf: Tensor, g: Tensor, create_graph: bool) -> None:
+    if g.shape != leaf.shape:
+        raise RuntimeError(f"a gradient of shape {tuple(g.shape)} arrived at a tensor of shape {tuple(leaf.shape)}")
+    if g.array.dtype != leaf.array.dtype:
+        g = g.to(leaf.dtype)
+    if leaf.grad is None:
+        leaf.grad = g
+    elif create_graph:
+        leaf.grad = leaf.grad + g
+    else:
+        leaf.grad.array += g.array
+        leaf.grad.bump_version()
+    for hook in list((leaf._after_hooks or {}).values()):
+        hook(leaf)
+
+
+def _leads_to(targets: set, roots: Iterable[Tensor]) -> set:
+    """The nodes between `roots` and `targets`. An op's inputs have lower numbers, so one pass upward is enough."""
+    seen: set[Op] = set()
+    stack = [root.grad_fn for root in roots if root.grad_fn is not None]
+    while stack:
+        op = stack.pop()
+        if op not in seen:
+            seen.add(op)
+            stack.extend(edge[0] for edge in op.edges if edge is not None and isinstance(edge[0], Op))
+    useful = set(targets)
+    for op in sorted(seen, key=lambda o: o.number):
+        if any(edge is not None and edge[0] in useful for edge in op.edges):
+            useful.add(op)
+    return useful
+
+
+def _zeros(op: Op, i: int, create_graph: bool) -> Any:
+    """The gradient of an output that nothing used: zeros; None for integer outputs, which have no gradient."""
+    shape, dtype = op.shapes[i]
+    if dtype not in FLOATING:
+        return None
+    zeros = op.xp.zeros(shape, dtype)
+    return Tensor(zeros) if create_graph else zeros
+
+
+def _run_hooks(op: Op, cell: list, create_graph: bool) -> None:
+    for i, hooks in op.hooks.items():  # type: ignore[union-attr]
+        if cell[i] is None:
+            continue
+        g = cell[i] if create_graph else Tensor(cell[i])
+        for hook in list(hooks):
+            changed = hook(g)
+            g = g if changed is None else changed
+        cell[i] = g if create_graph else g.array
+
+
+def _check_backward(op: Op, cell: Sequence, results: Sequence) -> None:
+    arrays = [g.array if isinstance(g, Tensor) else g for g in results]
+    if mode.check_nan and any(has_nan(g) for g in arrays):
+        where = op.forward_line or "  (recorded outside detect_anomaly(): run the forward pass inside it too)"
+        raise RuntimeError(f"the gradient of {op.name} has a NaN; its forward was called at\n{where}")

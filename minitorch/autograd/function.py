@@ -1,0 +1,202 @@
+"""Custom operations, as PyTorch's `autograd.Function`: static `forward(ctx, ...)` and `backward(ctx, ...)`."""
+
+from __future__ import annotations
+
+from typing import Any, Sequence
+
+from ..backend.dtypes import FLOATING
+from ..tensor import Tensor
+from . import engine, views
+from .grad_mode import mode, no_grad
+
+
+class Context:
+    """What a Function's forward keeps for its backward."""
+
+    def __init__(self, needs: tuple):
+        self.needs_input_grad = needs
+        self._to_save: tuple = ()
+        self._non_differentiable: tuple = ()
+        self._dirty: tuple = ()
+        self._node: Any = None
+        self._materialize = True
+
+    def save_for_backward(self, *tensors: Any) -> None:
+        """Keeps tensors (inputs, outputs, or others; None allowed) for `ctx.saved_tensors`."""
+        for t in tensors:
+            if t is not None and not isinstance(t, Tensor):
+                raise TypeError(f"save_for_backward can only save tensors, got {type(t).__name__}; keep it on ctx")
+        self._to_save = tensors
+
+    def mark_non_differentiable(self, *tensors: Tensor) -> None:
+        """These outputs get no gradient."""
+        self._non_differentiable = tensors
+
+    def mark_dirty(self, *tensors: Tensor) -> None:
+        """These inputs were changed in place."""
+        self._dirty = tensors
+
+    def set_materialize_grads(self, value: bool) -> None:
+        """Whether gradients of unused outputs come as zeros (the default) or as None."""
+        self._materialize = value
+
+    @property
+    def saved_tensors(self) -> tuple:
+        """What `save_for_backward` kept, at its place in the graph."""
+        node = self._node
+        if node is None:
+            return self._to_save
+        node.check_saved()
+        out = []
+        for value, source in zip(node.saved, node.sources):
+            leads_on = source is not None and (source[0] < 0 or node.edges[source[0]] is not None)
+            out.append(node._reattach(value, source[0]) if leads_on else value if value is None else Tensor(value))
+        return tuple(out)
+
+
+class FunctionNode(engine.Op):
+    """The node of a custom Function in the graph. Its backward takes and gives tensors."""
+
+    promote = None
+
+    def __init__(self, function: Any, ctx: Context):
+        self.function, self.ctx = function, ctx
+
+    @property
+    def name(self) -> str:
+        return self.function.__name__
+
+    def backward_arrays(self, grads: Sequence) -> Sequence:
+        with no_grad():
+            results = self.backward_tensors([g if g is None else Tensor(g) for g in grads])
+        return [g if g is None else g.array for g in results]
+
+    def backward_tensors(self, grads: Sequence) -> Sequence:
+        self.check_saved()
+        results = self.function.backward(self.ctx, *grads)
+        results = results if isinstance(results, tuple) else (results,)
+        tensors = self.tensor_positions
+        extra = [g for g in results[len(self.positions) :] if g is not None]
+        if len(results) < len(self.positions) or extra:
+            raise RuntimeError(
+                f"function {self.name}Backward returned an incorrect number of gradients "
+                f"(expected {len(self.positions)}, got {len(results)})"
+            )
+        picked = [results[i] for i in tensors]
+        for i, g in zip(tensors, picked):
+            if g is not None and not isinstance(g, Tensor):
+                raise TypeError(f"{self.name}.backward: expected a Tensor or None as gradient {i}, got {type(g).__name__}")
+        for g, shape, need in zip(picked, self.input_shapes, self.needs):
+            if need and g is not None and tuple(g.shape) != shape:
+                raise RuntimeError(
+                    f"function {self.name}Backward returned an invalid gradient: got shape {tuple(g.shape)}, "
+                    f"expected {shape}"
+                )
+        return picked
+
+
+class Function:
+    """A differentiable operation of your own.
+
+        class Cube(Function):
+            @staticmethod
+            def forward(ctx, x):
+                ctx.save_for_backward(x)
+                return x**3
+
+            @staticmethod
+            def backward(ctx, dy):          # one gradient for each input of forward, None where there is none
+                (x,) = ctx.saved_tensors
+                return dy * 3 * x**2
+
+        y = Cube.apply(x)
+
+    The two-step form, `forward(x)` with `setup_context(ctx, inputs, output)`, works too.
+    """
+
+    @staticmethod
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        raise NotImplementedError("You must implement the forward function for custom autograd.Function.")
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple, output: Any) -> None:
+        raise NotImplementedError("setup_context is not implemented.")
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> Any:
+        raise NotImplementedError("You must implement the backward function to use your autograd.Function with autograd.")
+
+    @classmethod
+    def apply(cls, *args: Any, **kwargs: Any) -> Any:
+        """Runs forward, and records the function if one of the tensors among `args` requires a gradient."""
+        places = [i for i, a in enumerate(args) if isinstance(a, Tensor)]
+        needs = tuple(isinstance(a, Tensor) and a.requires_grad for a in args)
+        ctx = Context(needs)
+        recording = mode.enabled and any(needs)
+        with no_grad():
+            if cls.setup_context is not Function.setup_context:
+                result = cls.forward(*args, **kwargs)
+                cls.setup_context(ctx, args, result)
+            else:
+                result = cls.forward(ctx, *args, **kwargs)
+        if not recording:
+            return result
+        outputs = result if isinstance(result, tuple) else (result,)
+        node = FunctionNode(cls, ctx)
+        node.xp = args[places[0]].xp
+        node.number = engine._next_number()
+        node.positions, node.tensor_positions = range(len(args)), places
+        node.needs = [needs[i] for i in places]
+        node.input_shapes = [tuple(args[i].shape) for i in places]
+        node.edges = [((args[i].grad_fn or args[i]), args[i]._index) if needs[i] else None for i in places]
+        node.outputs = len(outputs)
+
+        wrapped: list[Any] = []
+        for i, out in enumerate(outputs):
+            if not isinstance(out, Tensor):
+                wrapped.append(out)
+                continue
+            dirty = any(out is d for d in ctx._dirty)
+            fixed = any(out is t for t in ctx._non_differentiable) or out.array.dtype not in FLOATING
+            if not dirty and any(out is a for a in args):
+                out = out.detach()  # an input returned as it is: a tensor of its own
+            if dirty:
+                views.check_writable(out, cls.__name__, True)
+                out._counter[0] += 1
+            if not fixed:
+                out._requires_grad, out.grad_fn, out._index = True, node, i
+            wrapped.append(out)
+        if len(outputs) > 1:
+            node.shapes = [
+                (o.array.shape, o.array.dtype) if isinstance(o, Tensor) and ctx._materialize else ((), None)
+                for o in wrapped
+            ]
+        saved = [
+            next((w for w, o in zip(wrapped, outputs) if o is t and w is not o), t) if t is not None else None
+            for t in ctx._to_save
+        ]
+        node.saved = tuple(t if t is None else t.array for t in saved)
+        node._note_sources([args[i] for i in places], [args[i].array for i in places], [w for w in wrapped if isinstance(w, Tensor)])
+        ctx._to_save, ctx._node = (), _Weak(node)
+        return tuple(wrapped) if isinstance(result, tuple) else wrapped[0]
+
+
+class _Weak:
+    """The context belongs to its node; a strong reference back would be a cycle."""
+
+    def __new__(cls, node: Any) -> Any:
+        import weakref
+
+        return weakref.proxy(node)
+
+
+def once_differentiable(backward: Any) -> Any:
+    """Decorator for a Function's backward that cannot be differentiated itself: create_graph stops there."""
+
+    def wrapped(ctx: Any, *grads: Any) -> Any:
+        with no_grad():
+            return backward(ctx, *grads)
+
+    return wrapped
+
+

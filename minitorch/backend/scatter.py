@@ -1,0 +1,29 @@
+"""Adding values to places of an array that may repeat: `target[index] += values` would count each place once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+
+def add_at(target: Any, index: Any, values: Any, xp: Any) -> None:
+    """target[index] += values, with every repetition counted. `index` as for `target[index]`, `values` of its shape."""
+    if xp is not np:
+        xp.add.at(target, index, values)
+        return
+    if isinstance(index, tuple) and len(index) == 1:
+        index = index[0]
+    if isinstance(index, np.ndarray) and index.dtype.kind == "i" and target.ndim > 1 and index.size > 1:
+        _add_rows(target, index.reshape(-1), values.reshape((index.size, *target.shape[1:])))
+    else:
+        np.add.at(target, index, values)
+
+
+def _add_rows(target: np.ndarray, rows: np.ndarray, values: np.ndarray) -> None:
+    """Sorted by row, each run of equal rows is one sum: many times faster than add.at where rows are long."""
+    rows = np.where(rows < 0, rows + len(target), rows)
+    order = np.argsort(rows, kind="stable")
+    rows = rows[order]
+    starts = np.flatnonzero(np.concatenate(([True], rows[1:] != rows[:-1])))
+    target[rows[starts]] += np.add.reduceat(values[order], starts, axis=0)

@@ -1,0 +1,28 @@
+"""Every operation: its forward pass, its gradient beside it, and its public function. One file a family.
+
+`ops.add`, `ops.softmax` ...: the public functions of all families under one name.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from . import activation, attention, creation, elementwise, index, loss, matmul, normalize, operators, random, reduce
+from . import shape, softmax
+from ._method import tensor_method, unbroadcast
+
+FAMILIES = (elementwise, activation, reduce, shape, index, matmul, softmax, normalize, attention, loss, random, creation)
+
+PUBLIC: dict[str, Any] = {
+    name: value
+    for family in FAMILIES
+    for name, value in vars(family).items()
+    if not name.startswith("_") and callable(value) and not isinstance(value, type)
+    and value.__module__ == family.__name__
+}  # fmt: skip
+globals().update(PUBLIC)  # ops.softmax is the function; its family is imported as minitorch.ops.softmax
+
+if TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any: ...
+
+
+__all__ = ["FAMILIES", "PUBLIC", "operators", "tensor_method", "unbroadcast"]

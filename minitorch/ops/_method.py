@@ -1,0 +1,86 @@
+"""How a public function becomes a Tensor method, and how shapes and axes that callers give are read."""
+
+from __future__ import annotations
+
+import operator
+from typing import Any, Callable
+
+from ..autograd import views
+from ..tensor import Tensor
+
+
+def tensor_method(function: Any = None, *, inplace: bool = False, name: str | None = None) -> Any:
+    """Decorator: the function is a Tensor method too; with `inplace=True` its form with an underscore as well."""
+
+    def register(f: Callable) -> Callable:
+        method = name or f.__name__
+        setattr(Tensor, method, f)
+        if inplace:
+            setattr(Tensor, method + "_", in_place(f, method + "_"))
+        return f
+
+    return register if function is None else register(function)
+
+
+def in_place(function: Callable, name: str) -> Callable:
+    """`x.f_(...)`: the result of `x.f(...)` written into x (autograd/views.py)."""
+
+    def method(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        return views.write(self, function(self, *args, **kwargs), name)
+
+    method.__name__ = method.__qualname__ = name
+    method.__doc__ = f"`{function.__name__}` in place."
+    return method
+
+
+def as_tensor_like(value: Any, like: Tensor) -> Tensor:
+    """A Python number as a 0-d tensor beside `like`; tensors as they are."""
+    from ..autograd.convert import scalar
+    from ..backend.dtypes import number_dtype
+
+    return value if isinstance(value, Tensor) else scalar(value, like.device, number_dtype(value))
+
+
+def read_shape(shape: tuple, name: str) -> tuple:
+    """f(2, 3) and f((2, 3)) both give (2, 3)."""
+    if len(shape) == 1 and not isinstance(shape[0], Tensor) and hasattr(shape[0], "__iter__"):
+        shape = tuple(shape[0])
+    try:
+        return tuple(operator.index(n) for n in shape)
+    except TypeError:
+        raise TypeError(f"{name}(): expected integers for the shape, got {shape!r}") from None
+
+
+def read_dim(dim: int, ndim: int) -> int:
+    """A dimension counted from the front: -1 is ndim - 1."""
+    limit = max(ndim, 1)
+    if isinstance(dim, bool) or not hasattr(dim, "__index__"):
+        raise TypeError(f"expected an integer for dim, got {dim!r}")
+    dim = operator.index(dim)
+    if not -limit <= dim < limit:
+        raise IndexError(f"Dimension out of range (expected to be in range of [{-limit}, {limit - 1}], but got {dim})")
+    return dim % limit
+
+
+def read_dims(dim: Any, ndim: int) -> tuple | None:
+    """One dimension, several, or None for all of them: as a tuple counted from the front, None where all are meant."""
+    if dim is None:
+        return None
+    dims = tuple(read_dim(d, ndim) for d in (dim if isinstance(dim, (tuple, list)) else (dim,)))
+    if len(set(dims)) != len(dims):
+        raise RuntimeError(f"dim {dim} names a dimension more than once")
+    return (dims if ndim else ()) or None
+
+
+def unbroadcast(dy: Any, shape: tuple) -> Any:
+    """Sums a gradient over the axes along which its tensor was broadcast: what was read often gets the sum.
+
+    y = x broadcast to a larger shape:  dx = sum of dy over the new axes and over those where x has length 1. Lesson 02.
+    """
+    if dy.shape == shape:
+        return dy
+    new = dy.ndim - len(shape)
+    axes = tuple(range(new)) + tuple(new + i for i, n in enumerate(shape) if n == 1 and dy.shape[new + i] != 1)
+    if axes:
+        dy = dy.sum(axes, keepdims=True)
+    return dy.reshape(shape)

@@ -1,0 +1,292 @@
+"""Activation functions.      Lessons 03 (sigmoid) and 06 (ReLU, tanh, GELU)."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from ..autograd.engine import Op
+from . import special
+from ._method import tensor_method
+from .elementwise import clamp, where
+
+
+class ReLU(Op):
+    """y = max(x, 0).                         dx = dy [x > 0]          (0 at 0; y > 0 exactly where x > 0)"""
+
+    def forward(self, x):
+        y = self.xp.maximum(x, self.xp.zeros((), x.dtype))
+        self.save(y)
+        return y
+
+    def backward(self, dy):
+        (y,) = self.saved
+        return dy * (y > 0)
+
+
+class LeakyReLU(Op):
+    """y = x where x > 0, else slope x.       dx = dy or slope dy"""
+
+    def forward(self, x, *, slope):
+        self.save(x > 0, slope)
+        return self.xp.where(x > 0, x, x * self.xp.asarray(slope, dtype=x.dtype))
+
+    def backward(self, dy):
+        positive, slope = self.saved
+        return self.xp.where(positive, dy, dy * slope)
+
+
+class Tanh(Op):
+    """y = tanh x.                            dx = dy (1 - y^2)"""
+
+    promote = "float"
+
+    def forward(self, x):
+        y = self.xp.tanh(x)
+        self.save(y)
+        return y
+
+    def backward(self, dy):
+        (y,) = self.saved
+        return dy * (1 - y * y)
+
+
+class Sigmoid(Op):
+    """y = 1 / (1 + e^-x).                    dx = dy y (1 - y)
+
+    Computed as (1 + tanh(x/2)) / 2 would lose small values; e^-|x| never overflows.
+    """
+
+    promote = "float"
+
+    def forward(self, x):
+        e = self.xp.exp(-self.xp.abs(x))
+        y = self.xp.where(x >= 0, 1, e) / (1 + e)
+        self.save(y)
+        return y
+
+    def backward(self, dy):
+        (y,) = self.saved
+        return dy * (y * (1 - y))
+
+
+class LogSigmoid(Op):
+    """y = log(1 / (1 + e^-x)) = min(x, 0) - log(1 + e^-|x|).         dx = dy (1 - e^y)"""
+
+    promote = "float"
+
+    def forward(self, x):
+        y = self.xp.minimum(x, 0) - self.xp.log1p(self.xp.exp(-self.xp.abs(x)))
+        self.save(y)
+        return y
+
+    def backward(self, dy):
+        (y,) = self.saved
+        return dy * -self.xp.expm1(y)
+
+
+class GELU(Op):
+    """y = x P(x),  P(x) = (1 + erf(x / sqrt 2)) / 2, the normal distribution function.      arXiv:1606.08415
+
+    dx = dy (P(x) + x p(x)),  p(x) = e^(-x^2/2) / sqrt(2 pi)
+    """
+
+    promote = "float"
+
+    def forward(self, x):
+        self.save(x)
+        return x * (0.5 + 0.5 * special.erf(x * (1 / math.sqrt(2)), self.xp))
+
+    def backward(self, dy):
+        (x,) = self.saved
+        return self.run(GELUGradient, x, dy)
+
+
+class GELUGradient(Op):
+    """y = dy (P(x) + x p(x)).                dx = g dy p(x) (2 - x^2),  d(dy) = g (P(x) + x p(x))"""
+
+    def forward(self, x, dy):
+        self.save(x, dy)
+        return dy * _gelu_slope(x, self.xp)
+
+    def backward(self, g):
+        x, dy = self.saved
+        density = self.xp.exp(-0.5 * x * x) * (1 / math.sqrt(2 * math.pi))
+        return g * dy * density * (2 - x * x), self.run(GELUGradient, x, g)
+
+
+def _gelu_slope(x: Any, xp: Any) -> Any:
+    density = xp.exp(-0.5 * x * x) * (1 / math.sqrt(2 * math.pi))
+    return 0.5 + 0.5 * special.erf(x * (1 / math.sqrt(2)), xp) + x * density
+
+
+class GELUTanh(Op):
+    """y = x (1 + t) / 2,  t = tanh(u),  u = sqrt(2/pi) (x + 0.044715 x^3): GELU's approximation.
+
+    dx = dy ((1 + t) / 2 + x (1 - t^2) u' / 2),  u' = sqrt(2/pi) (1 + 3 * 0.044715 x^2)
+    """
+
+    promote = "float"
+
+    def forward(self, x):
+        self.save(x)
+        return 0.5 * x * (1 + self.xp.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * (x * x * x))))
+
+    def backward(self, dy):
+        (x,) = self.saved
+        t = self.xp.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * (x * x * x)))
+        slope = math.sqrt(2 / math.pi) * (1 + 3 * 0.044715 * (x * x))
+        return dy * (0.5 * (1 + t) + 0.5 * x * (1 - t * t) * slope)
+
+
+class SiLU(Op):
+    """y = x s,  s = 1 / (1 + e^-x).          dx = dy (s + y (1 - s))          arXiv:1702.03118"""
+
+    promote = "float"
+
+    def forward(self, x):
+        self.save(x)
+        return x / (1 + self.xp.exp(-x))
+
+    def backward(self, dy):
+        (x,) = self.saved
+        s = self.run(Sigmoid, x)
+        return dy * (s + x * s * (1 - s))
+
+
+class ELU(Op):
+    """y = x where x > 0, else a (e^(x k) - 1).      dx = dy, or dy a k e^(x k)          arXiv:1511.07289"""
+
+    promote = "float"
+
+    def forward(self, x, *, alpha, scale=1.0, input_scale=1.0):
+        self.save(x, alpha, scale, input_scale)
+        low = alpha * self.xp.expm1(self.xp.minimum(x, 0) * input_scale)
+        return (self.xp.where(x > 0, x, low) * scale).astype(x.dtype)
+
+    def backward(self, dy):
+        x, alpha, scale, k = self.saved
+        positive = x > 0
+        low = alpha * k * self.xp.exp(self.xp.where(positive, 0.0, x) * k)
+        return dy * scale * self.xp.where(positive, 1.0, low)
+
+
+class Softplus(Op):
+    """y = log(1 + e^(b x)) / b, and x where b x > threshold.         dx = dy / (1 + e^(-b x))"""
+
+    promote = "float"
+
+    def forward(self, x, *, beta, threshold):
+        self.save(x, beta, threshold)
+        z = x * beta
+        soft = (self.xp.maximum(z, 0) + self.xp.log1p(self.xp.exp(-self.xp.abs(z)))) / beta
+        return self.xp.where(z > threshold, x, soft)
+
+    def backward(self, dy):
+        x, beta, threshold = self.saved
+        return dy * self.xp.where(x * beta > threshold, 1.0, self.run(Sigmoid, x * beta))
+
+
+# --- public functions ------------------------------------------------------------------------------------------------
+
+
+@tensor_method(inplace=True)
+def relu(input, inplace=False):
+    """max(x, 0)."""
+    return input.relu_() if inplace is True else ReLU.apply(input)
+
+
+@tensor_method(inplace=True)
+def tanh(input):
+    """Hyperbolic tangent."""
+    return Tanh.apply(input)
+
+
+@tensor_method(inplace=True)
+def sigmoid(input):
+    """1 / (1 + exp(-x))."""
+    return Sigmoid.apply(input)
+
+
+@tensor_method(inplace=True)
+def logit(input, eps=None):
+    """log(x / (1 - x)), with x clamped to [eps, 1 - eps] if eps is given."""
+    x = input if eps is None else clamp(input, eps, 1 - eps)
+    return (x / (1 - x)).log()
+
+
+def logsigmoid(input):
+    """log(sigmoid(x)), without underflow."""
+    return LogSigmoid.apply(input)
+
+
+def gelu(input, approximate="none"):
+    """x times the normal distribution function of x; approximate="tanh" for the form of GPT-2."""
+    if approximate not in ("none", "tanh"):
+        raise RuntimeError(f"gelu: approximate argument must be either none or tanh, got {approximate!r}")
+    if not input.dtype.is_floating_point:
+        raise RuntimeError(f"gelu: expected a floating point tensor, got {input.dtype}")
+    return (GELU if approximate == "none" else GELUTanh).apply(input)
+
+
+def silu(input, inplace=False):
+    """x * sigmoid(x)."""
+    return SiLU.apply(input)
+
+
+def leaky_relu(input, negative_slope=0.01, inplace=False):
+    """x where x > 0, else negative_slope * x."""
+    return LeakyReLU.apply(input, slope=negative_slope)
+
+
+def elu(input, alpha=1.0, inplace=False):
+    """x where x > 0, else alpha * (exp(x) - 1)."""
+    return ELU.apply(input, alpha=alpha)
+
+
+def selu(input, inplace=False):
+    """ELU with the scale and alpha that keep mean and variance (arXiv:1706.02515)."""
+    return ELU.apply(input, alpha=1.6732632423543772, scale=1.0507009873554805)
+
+
+def celu(input, alpha=1.0, inplace=False):
+    """x where x > 0, else alpha * (exp(x / alpha) - 1) (arXiv:1704.07483)."""
+    return ELU.apply(input, alpha=alpha, input_scale=1.0 / alpha)
+
+
+def softplus(input, beta=1.0, threshold=20.0):
+    """log(1 + exp(beta x)) / beta, x itself above the threshold."""
+    return Softplus.apply(input, beta=beta, threshold=threshold)
+
+
+def mish(input, inplace=False):
+    """x * tanh(softplus(x)) (arXiv:1908.08681)."""
+    return input * tanh(softplus(input))
+
+
+def hardtanh(input, min_val=-1.0, max_val=1.0, inplace=False):
+    """x, but not below min_val nor above max_val; no gradient at and beyond them."""
+    return where((input > min_val) & (input < max_val), input, clamp(input.detach(), min_val, max_val))
+
+
+def relu6(input, inplace=False):
+    """min(max(x, 0), 6)."""
+    return hardtanh(input, 0.0, 6.0)
+
+
+def softsign(input):
+    """x / (1 + |x|)."""
+    return input / (1 + input.abs())
+
+
+def tanhshrink(input):
+    """x - tanh(x)."""
+    return input - tanh(input)
+
+
+def glu(input, dim=-1):
+    """a * sigmoid(b), where a and b are the halves of the input along dim (arXiv:1612.08083)."""
+    if input.shape[dim] % 2:
+        raise RuntimeError(f"glu: halving dimension must be even, but dimension {dim} is size {input.shape[dim]}")
+    a, b = input.chunk(2, dim)
+    return a * sigmoid(b)

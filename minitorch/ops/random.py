@@ -1,0 +1,230 @@
+"""Random tensors, with PyTorch's numbers on the CPU (backend/random.py), and dropout."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..autograd.engine import Op
+from ..backend import devices, dtypes, random
+from ..backend.dtypes import as_dtype, get_default_dtype
+from ..backend.random import Generator
+from ..tensor import Tensor
+from ._method import read_shape, tensor_method
+from .elementwise import Clone
+
+_on_device: dict[str, Generator] = {}
+
+
+def _generator(generator: Generator | None, where: devices.device) -> Generator:
+    """The given stream, or the default one of the device."""
+    if generator is not None:
+        return generator
+    if where.type == "cuda":
+        return _on_device.setdefault(str(where), Generator(device=where).manual_seed(random.default_generator.initial_seed()))
+    return random.default_generator
+
+
+def _place(array: Any, where: devices.device) -> Any:
+    return devices.to_device(array, where)
+
+
+def manual_seed(seed):
+    """Starts every device's default stream from `seed`; on the CPU the numbers are PyTorch's. Returns the CPU's."""
+    _on_device.clear()
+    return random.default_generator.manual_seed(int(seed))
+
+
+def seed():
+    """Starts the default stream from a random seed, which is returned."""
+    return manual_seed(random.default_generator.seed()).initial_seed()
+
+
+def initial_seed():
+    """The seed that the default stream was started from."""
+    return random.default_generator.initial_seed()
+
+
+def get_rng_state():
+    """The state of the CPU's default stream, a uint8 tensor in PyTorch's layout."""
+    return Tensor(random.default_generator.state_array())
+
+
+def set_rng_state(new_state):
+    """Puts the CPU's default stream back to a state of `get_rng_state`."""
+    random.default_generator.set_state_array(new_state.array)
+
+
+def _get_state(self):
+    """The state as a uint8 tensor, in PyTorch's layout."""
+    return Tensor(self.state_array())
+
+
+def _set_state(self, new_state):
+    """Puts the stream back to a state of `get_state`."""
+    self.set_state_array(new_state.array)
+
+
+Generator.get_state, Generator.set_state = _get_state, _set_state  # type: ignore[attr-defined]
+
+
+def _options(dtype: Any, device: Any) -> tuple[dtypes.dtype, devices.device]:
+    return (get_default_dtype() if dtype is None else as_dtype(dtype)), (devices.CPU if device is None else devices.device(device))
+
+
+def rand(*size, generator=None, dtype=None, device=None, requires_grad=False):
+    """Uniform in [0, 1)."""
+    d, where = _options(dtype, device)
+    array = _generator(generator, where).uniform(read_shape(size, "rand"), 0.0, 1.0, d.numpy)
+    return Tensor(_place(array, where), requires_grad)
+
+
+def randn(*size, generator=None, dtype=None, device=None, requires_grad=False):
+    """Normal, mean 0, standard deviation 1."""
+    d, where = _options(dtype, device)
+    array = _generator(generator, where).normal(read_shape(size, "randn"), 0.0, 1.0, d.numpy)
+    return Tensor(_place(array, where), requires_grad)
+
+
+def randint(low, high=None, size=None, *, generator=None, dtype=None, device=None, requires_grad=False):
+    """Integers in [low, high): randint(high, size) or randint(low, high, size)."""
+    if size is None:
+        low, high, size = 0, low, high
+    if size is None:
+        raise TypeError("randint(): missing the size, as in randint(0, 10, (2, 3))")
+    d, where = (dtypes.int64 if dtype is None else as_dtype(dtype)), _options(None, device)[1]
+    array = _generator(generator, where).randint(int(low), int(high), read_shape((size,), "randint"), d.numpy)
+    return Tensor(_place(array, where), requires_grad)
+
+
+def randperm(n, *, generator=None, dtype=None, device=None, requires_grad=False):
+    """0 ... n-1 in random order."""
+    d, where = (dtypes.int64 if dtype is None else as_dtype(dtype)), _options(None, device)[1]
+    return Tensor(_place(_generator(generator, where).permutation(int(n)).astype(d.numpy), where), requires_grad)
+
+
+def rand_like(input, *, dtype=None, device=None, requires_grad=False):
+    """`rand` with the shape, dtype and device of input."""
+    return rand(input.shape, dtype=dtype or input.dtype, device=device or input.device, requires_grad=requires_grad)
+
+
+def randn_like(input, *, dtype=None, device=None, requires_grad=False):
+    """`randn` with the shape, dtype and device of input."""
+    return randn(input.shape, dtype=dtype or input.dtype, device=device or input.device, requires_grad=requires_grad)
+
+
+def randint_like(input, low, high=None, *, dtype=None, device=None):
+    """`randint` with the shape, dtype and device of input."""
+    low, high = (0, low) if high is None else (low, high)
+    return randint(low, high, input.shape, dtype=dtype or input.dtype, device=device or input.device)
+
+
+@tensor_method
+def bernoulli(input, p=None, *, generator=None):
+    """1 with the probability that stands in each element, else 0."""
+    g = _generator(generator, input.device)
+    draw = g.bernoulli(input.detach().array if p is None else p, input.array.shape)
+    return Tensor(_place(draw, input.device).astype(input.array.dtype))
+
+
+@tensor_method
+def multinomial(input, num_samples, replacement=False, *, generator=None):
+    """Indices drawn from each row with probability proportional to its elements."""
+    return Tensor(_place(_generator(generator, input.device).multinomial(input.detach().array, num_samples, replacement), input.device))
+
+
+def normal(mean, std=1.0, size=None, *, generator=None, dtype=None, device=None):
+    """Normal with the given mean and standard deviation, which may be tensors."""
+    if isinstance(mean, Tensor) or isinstance(std, Tensor):
+        like = mean if isinstance(mean, Tensor) else std
+        from .shape import broadcast_shapes
+
+        shape = broadcast_shapes(*[t.shape for t in (mean, std) if isinstance(t, Tensor)])
+        return randn(shape, generator=generator, dtype=like.dtype, device=like.device) * std + mean
+    if size is None:
+        raise TypeError("normal(): missing the size, as in normal(0.0, 1.0, (2, 3))")
+    d, where = _options(dtype, device)
+    return Tensor(_place(_generator(generator, where).normal(read_shape((size,), "normal"), mean, std, d.numpy), where))
+
+
+def _filling(name: str, draw: Any, doc: str) -> None:
+    def method(self, *args, generator=None, **kwargs):
+        from .index import copy_
+
+        array = draw(_generator(generator, self.device), self, *args, **kwargs)
+        return copy_(self, Tensor(_place(array, self.device).astype(self.array.dtype, copy=False)))
+
+    method.__name__ = method.__qualname__ = name
+    method.__doc__ = doc
+    tensor_method(method)
+
+
+def _float_dtype(self: Tensor, name: str) -> Any:
+    if not self.dtype.is_floating_point:
+        raise RuntimeError(f"{name}: expected a floating point tensor, got {self.dtype}")
+    return self.array.dtype
+
+
+def _uniform(g, self, a=0.0, b=1.0, **ends):
+    a, b = ends.get("from", a), ends.get("to", b)
+    return g.uniform(self.array.shape, a, b, _float_dtype(self, "uniform_"))
+
+
+def _random(g, self, low=0, high=None):
+    if high is not None or low:
+        low, high = (0, low) if high is None else (low, high)
+        return g.randint(low, high, self.array.shape, self.array.dtype)
+    return g.full_range(self.array.shape, self.array.dtype)
+
+
+_filling("uniform_", _uniform, "Fills the tensor with numbers uniform in [a, b).")
+_filling(
+    "normal_", lambda g, self, mean=0.0, std=1.0: g.normal(self.array.shape, mean, std, _float_dtype(self, "normal_")),
+    "Fills the tensor with normal numbers.",
+)  # fmt: skip
+_filling(
+    "exponential_", lambda g, self, lambd=1.0: g.exponential(self.array.shape, lambd, _float_dtype(self, "exponential_")),
+    "Fills the tensor with exponential numbers of rate lambd.",
+)  # fmt: skip
+_filling("random_", _random, "Fills the tensor with integers of the dtype's range, or of [from, to).")
+_filling(
+    "bernoulli_", lambda g, self, p=0.5: g.bernoulli(p.array if isinstance(p, Tensor) else p, self.array.shape),
+    "Fills the tensor with 1 (probability p) and 0.",
+)  # fmt: skip
+
+
+class Dropout(Op):
+    """y = x m / (1 - p), where each m is 0 with probability p, else 1.      dx = dy m / (1 - p)      arXiv:1207.0580
+
+    The division keeps the mean, so nothing is to be done at test time. Lesson 06.
+    """
+
+    def forward(self, x, *, keep, scale):
+        self.save(keep, scale)
+        return x * keep * scale
+
+    def backward(self, dy):
+        keep, scale = self.saved
+        return dy * keep * scale
+
+
+def dropout(input, p=0.5, training=True, inplace=False, *, generator=None):
+    """Sets elements to zero with probability p and multiplies the others by 1 / (1 - p); nothing unless training."""
+    if not 0.0 <= p <= 1.0:
+        raise ValueError(f"dropout probability has to be between 0 and 1, but got {p}")
+    if not training or not input.numel():
+        return input
+    if not input.dtype.is_floating_point:
+        raise RuntimeError(f"dropout: expected a floating point tensor, got {input.dtype}")
+    if p == 0.0:
+        return Clone.apply(input) if not inplace else input
+    if p == 1.0:
+        out = input * 0.0
+    else:
+        keep = _generator(generator, input.device).bernoulli(1 - p, input.array.shape)
+        out = Dropout.apply(input, keep=_place(keep, input.device), scale=1 / (1 - p))
+    if inplace:
+        from ..autograd.views import write
+
+        return write(input, out, "dropout_")
+    return out
+

@@ -1,0 +1,82 @@
+"""The error function, which NumPy does not have.
+
+    erf(x)  = x P(x^2)                                 for |x| < 1
+    erfc(x) = e^(-x^2) Q(s) / (1 + x),  s = (x-3)/(x+3)  for x >= 1;   erfc(-x) = 2 - erfc(x)
+
+P and Q are polynomials through Chebyshev points, computed with 40 digits; the relative error is below 4e-16 in float64
+and 2e-7 in float32. CuPy brings its own kernels.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+# fmt: off
+_ERF_64 = (
+    1.1283791670955126, -0.37612638903183543, 0.11283791670945006, -0.02686617064323777,
+    0.0052239776071164225, -0.0008548325975389692, 0.00012055294904839707, -1.492473690741966e-05,
+    1.6447424703317362e-06, -1.6208483801871705e-07, 1.3720064546777686e-08, -7.795898827002142e-10,
+)
+_ERF_32 = (
+    1.1283791658483509, -0.37612626666720334, 0.11283594715160218, -0.026854212010626412,
+    0.005189087423433974, -0.000801686428716587, 7.875875062685488e-05,
+)
+_ERFC_64 = (
+    0.7160046047255598, -0.23092733308380942, 0.0990207536794397, -0.010235388898974797,
+    -0.023803913108641873, 0.0219577640110464, -0.009750689293020153, 0.001618569162678321,
+    0.0006458141903255687, -0.00036728890015408496, -2.055126597867079e-05, 5.612218387264961e-05,
+    -1.5178397255443784e-06, -9.00048039570127e-06, 2.783920104403307e-07, 1.6070188403952283e-06,
+    1.3843072329141904e-08, -2.970827737491967e-07, 8.491553399987563e-09, 2.781685419542643e-08,
+)
+_ERFC_32 = (
+    0.7160046020178495, -0.23092726655249834, 0.09902113484692934, -0.01023854679268437,
+    -0.023812054719248764, 0.02199925272634732, -0.009695637350467912, 0.0014107227525960054,
+    0.0005263497997801942,
+)
+# fmt: on
+
+
+def _polynomial(x: Any, coefficients: tuple) -> Any:
+    y = x * coefficients[-1] + coefficients[-2]
+    for c in coefficients[-3::-1]:
+        y *= x
+        y += c
+    return y
+
+
+def _small(x: Any) -> Any:
+    return x * _polynomial(x * x, _ERF_64 if x.dtype.itemsize == 8 else _ERF_32)
+
+
+def _tail(x: Any, xp: Any) -> Any:
+    """erfc for x >= 1. e^(-x^2) is split at a short h, whose square is exact: e^(-h^2) e^(-(x-h)(x+h))."""
+    x = xp.minimum(x, 27.5 if x.dtype.itemsize == 8 else 10.5)  # erfc underflows to 0 there
+    grid = 4096 if x.dtype.itemsize == 8 else 128
+    h = (xp.floor(x * grid) / grid).astype(x.dtype)
+    q = _polynomial((x - 3) / (x + 3), _ERFC_64 if x.dtype.itemsize == 8 else _ERFC_32)
+    return xp.exp(-h * h) * (xp.exp(-(x - h) * (x + h)) * q / (1 + x))
+
+
+def erf(x: Any, xp: Any) -> Any:
+    """erf of a float32 or float64 array."""
+    if xp.__name__ == "cupy":
+        return _cupy("erf")(x)
+    a = xp.abs(x)
+    large = xp.sign(x) * (1 - _tail(xp.maximum(a, 1), xp))
+    return xp.where(a < 1, _small(xp.clip(x, -1, 1)), large)
+
+
+def erfc(x: Any, xp: Any) -> Any:
+    """1 - erf(x) of a float32 or float64 array, with full relative precision for large x."""
+    if xp.__name__ == "cupy":
+        return _cupy("erfc")(x)
+    a = xp.abs(x)
+    tail = _tail(xp.maximum(a, 1), xp)
+    large = xp.where(x < 0, 2 - tail, tail)
+    return xp.where(a < 1, 1 - _small(xp.clip(x, -1, 1)), large)
+
+
+def _cupy(name: str) -> Any:
+    from cupyx.scipy import special
+
+    return getattr(special, name)
