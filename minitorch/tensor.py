@@ -180,7 +180,8 @@ class Tensor:
         return tensor_repr(self)
 
     def __format__(self, spec: str) -> str:
-        return format(self.item(), spec) if self.array.ndim == 0 and spec else object.__format__(self, spec)
+        number = self.array.ndim == 0 and (spec or type(self) is Tensor)  # f"{loss}" is 0.6931471824645996, as in PyTorch
+        return format(self.item(), spec) if number else object.__format__(self, spec)
 
     # --- gradients ---------------------------------------------------------------------------------------------------
 

@@ -17,6 +17,8 @@ import os
 import traceback
 from typing import Any, ClassVar, Iterable, Sequence
 
+import numpy as np
+
 from ..backend import fastpath
 from ..backend.devices import NAMESPACES, namespace_of
 from ..backend.dtypes import ALL, FLOATING, LOW_PRECISION
@@ -300,9 +302,9 @@ def walk(
             if cell is None:
                 cell = pending[target] = [None] * target.outputs
                 heapq.heappush(waiting, (-target.number, target))
-            cell[index] = g if cell[index] is None else cell[index] + g
+            cell[index] = g if cell[index] is None else _plus(cell[index], g)
         else:
-            leaves[target] = g if target not in leaves else leaves[target] + g
+            leaves[target] = g if target not in leaves else _plus(leaves[target], g)
 
     for root, g in zip(roots, grads):
         send(root.grad_fn or root, root._index, g if create_graph else g.array)
@@ -331,8 +333,8 @@ def walk(
                 if isinstance(edge[0], Tensor) and not create_graph and _borrowed(g, cell, results, op):
                     g = g.copy()
                 send(edge[0], edge[1], g)
-        if not retain_graph and op.saved:
-            op.saved = None
+        if not retain_graph and any(hasattr(value, "dtype") for value in op.saved or ()):
+            op.saved = None  # shapes and numbers alone stay: such an op goes backward any number of times
 
     for leaf, g in leaves.items():
         g = g if create_graph else Tensor(g)
@@ -346,6 +348,12 @@ def walk(
         return []
     found = [leaves.get(key[0]) if not isinstance(key[0], Op) else caught.get(key) for key in wanted]
     return [g if g is None or isinstance(g, Tensor) else Tensor(g) for g in found]
+
+
+def _plus(a: Any, b: Any) -> Any:
+    """a + b; NumPy makes a scalar of the sum of two 0-d arrays."""
+    total = a + b
+    return np.asarray(total) if isinstance(total, np.generic) else total
 
 
 def _borrowed(g: Any, cell: Sequence, results: Sequence, op: Op) -> bool:

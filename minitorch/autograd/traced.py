@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from ..backend.dtypes import OF_NUMPY
 from ..tensor import Tensor
 
@@ -23,6 +25,8 @@ def _lift(value: Any) -> Any:
     """What a tensor operation takes for this operand: tensors for proxies and arrays, numbers as they are."""
     if isinstance(value, Traced):
         return value.tensor
+    if isinstance(value, np.generic):  # NumPy's comparison of 0-d arrays
+        value = np.asarray(value)
     return Tensor(value) if hasattr(value, "dtype") and hasattr(value, "reshape") else value
 
 

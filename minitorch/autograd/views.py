@@ -34,7 +34,9 @@ def refresh(view: Tensor) -> None:
     base = view._base
     if view._seen == view._counter[0] or base is None:
         return
-    if base._requires_grad and base.grad_fn is not None and base._written > view._seen:
+    if base._written > view._seen and not base._requires_grad and view.grad_fn is not None:
+        view._requires_grad, view.grad_fn, view._index = False, None, 0  # the whole base was overwritten by constants
+    elif base._requires_grad and base.grad_fn is not None and base._written > view._seen:
         if view._chain is None:
             raise RuntimeError(
                 "this tensor is one of several views that one operation returned (split, unbind ...), and the tensor "
@@ -127,7 +129,7 @@ def attach(target: Tensor, result: Tensor) -> None:
         whole = WriteView.apply(base, result, chain=target._chain)
         base._requires_grad, base.grad_fn, base._index = whole._requires_grad, whole.grad_fn, whole._index
         base._written = target._counter[0]
-        refresh(target)
+    refresh(target)
     target._seen = target._counter[0]
 
 

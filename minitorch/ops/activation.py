@@ -70,6 +70,20 @@ class Sigmoid(Op):
         return dy * (y * (1 - y))
 
 
+class Logit(Op):
+    """y = log(x / (1 - x)).                  dx = dy / (x (1 - x))"""
+
+    promote = "float"
+
+    def forward(self, x):
+        self.save(x)
+        return self.xp.log(x / (1 - x))
+
+    def backward(self, dy):
+        (x,) = self.saved
+        return dy / (x * (1 - x))
+
+
 class LogSigmoid(Op):
     """y = log(1 / (1 + e^-x)) = min(x, 0) - log(1 + e^-|x|).         dx = dy (1 - e^y)"""
 
@@ -211,8 +225,7 @@ def sigmoid(input):
 @tensor_method(inplace=True)
 def logit(input, eps=None):
     """log(x / (1 - x)), with x clamped to [eps, 1 - eps] if eps is given."""
-    x = input if eps is None else clamp(input, eps, 1 - eps)
-    return (x / (1 - x)).log()
+    return Logit.apply(input if eps is None else clamp(input, eps, 1 - eps))
 
 
 def logsigmoid(input):

@@ -539,7 +539,8 @@ class Atan2(Op):
 
     def backward(self, dy):
         a, b = self.saved
-        scaled = dy / (a * a + b * b)
+        square = a * a + b * b
+        scaled = self.xp.where(square == 0, 0.0, dy / self.xp.where(square == 0, 1.0, square))  # 0 at the origin
         return unbroadcast(scaled * b, a.shape), unbroadcast(-scaled * a, b.shape)
 
 
@@ -659,18 +660,19 @@ class XLogY(Op):
 
 
 class LogAddExp(Op):
-    """y = log(e^a + e^b).                    da = dy e^(a-y),  db = dy e^(b-y)"""
+    """y = log(e^a + e^b).                    da = dy s,  db = dy (1 - s),  s = 1 / (1 + e^(b-a))"""
 
     promote = "float"
 
     def forward(self, a, b):
-        y = self.xp.logaddexp(a, b)
-        self.save(a, b, y)
-        return y
+        self.save(a, b)
+        return self.xp.logaddexp(a, b)
 
     def backward(self, dy):
-        a, b, y = self.saved
-        return unbroadcast(dy * self.xp.exp(a - y), a.shape), unbroadcast(dy * self.xp.exp(b - y), b.shape)
+        a, b = self.saved
+        from .activation import Sigmoid
+
+        return unbroadcast(dy * self.run(Sigmoid, a - b), a.shape), unbroadcast(dy * self.run(Sigmoid, b - a), b.shape)
 
 
 class Step(Op):
@@ -679,7 +681,8 @@ class Step(Op):
     def forward(self, x, *, function):
         if x.dtype.kind not in "fV" and function in ("floor", "ceil", "trunc", "rint"):
             return x.copy()
-        return getattr(self.xp, function)(x)
+        y = getattr(self.xp, function)(x)
+        return self.xp.where(x == x, y, self.xp.zeros((), y.dtype)) if function == "sign" else y  # PyTorch: sign(NaN) = 0
 
     def backward(self, dy):
         return self.xp.zeros_like(dy)

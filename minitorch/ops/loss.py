@@ -46,7 +46,7 @@ class CrossEntropy(Op):
         if smoothing:
             q = (1 - smoothing) * q + smoothing / classes * w
         p = self.run(Softmax, z, axis=1)
-        return xp.expand_dims(dy * keep, 1) * (p * q.sum(1, keepdims=True) - q)
+        return xp.expand_dims(xp.where(keep, dy, 0), 1) * (p * q.sum(1, keepdims=True) - q)
 
 
 class BCEWithLogits(Op):

@@ -40,16 +40,17 @@ class Linear(Op):
 
     def forward(self, x, W, b):
         self.save(x if self.needs[1] else None, W if self.needs[0] else None, x.shape)
-        y = self.xp.matmul(x.reshape((-1, x.shape[-1])), W.T)
+        y = self.xp.matmul(x.reshape((math.prod(x.shape[:-1]), x.shape[-1])), W.T)
         if b is not None:
             y += b
         return y.reshape((*x.shape[:-1], W.shape[0]))
 
     def backward(self, dy):
         x, W, shape = self.saved
-        dy = dy.reshape((-1, dy.shape[-1]))
+        rows = math.prod(shape[:-1])
+        dy = dy.reshape((rows, dy.shape[-1]))
         dx = self.xp.matmul(dy, W).reshape(shape) if self.needs[0] else None
-        dW = self.xp.matmul(dy.swapaxes(0, 1), x.reshape((-1, shape[-1]))) if self.needs[1] else None
+        dW = self.xp.matmul(dy.swapaxes(0, 1), x.reshape((rows, shape[-1]))) if self.needs[1] else None
         return dx, dW, (dy.sum(0) if self.needs[2] else None)
 
 
@@ -79,7 +80,7 @@ def matmul(input, other):
 
     broadcast_shapes(a.array.shape[:-2], b.array.shape[:-2])
     if b.ndim == 2 and a.ndim > 2:  # one large product rather than many small ones
-        y = MatMul.apply(a.reshape(-1, a.array.shape[-1]), b).reshape(*a.array.shape[:-1], b.array.shape[-1])
+        y = MatMul.apply(a.reshape(math.prod(a.array.shape[:-1]), a.array.shape[-1]), b).reshape(*a.array.shape[:-1], b.array.shape[-1])
     else:
         y = MatMul.apply(a, b)
     if input.ndim == 1:
@@ -197,7 +198,7 @@ def einsum(equation, *operands):
         for letter in right.replace("...", "\0"):
             out.extend(dots if letter == "\0" else [letter])
     else:
-        out = dots + sorted({c for c in every if c[0] != "~" and every.count(c) == 1})
+        out = dots + sorted({c for c in every if c[0] != "~" and "".join(terms).count(c) == 1})
     for c in out:
         if out.count(c) > 1 or (c not in every):
             raise RuntimeError(f"einsum(): output subscript {c!r} must appear once in the output and in an input of {equation!r}")

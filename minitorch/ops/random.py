@@ -207,6 +207,15 @@ class Dropout(Op):
         return dy * keep * scale
 
 
+def _in_memory_order(array: Any, draw: Any) -> Any:
+    """`draw(shape)` as PyTorch fills a tensor whose axes lie in another order: from the front of the memory to its end."""
+    if array.flags.c_contiguous:
+        return draw(array.shape)
+    order = sorted(range(array.ndim), key=lambda axis: -array.strides[axis])
+    drawn = draw(tuple(array.shape[axis] for axis in order))
+    return drawn.transpose([order.index(axis) for axis in range(array.ndim)])
+
+
 def dropout(input, p=0.5, training=True, inplace=False, *, generator=None):
     """Sets elements to zero with probability p and multiplies the others by 1 / (1 - p); nothing unless training."""
     if not 0.0 <= p <= 1.0:
@@ -220,7 +229,8 @@ def dropout(input, p=0.5, training=True, inplace=False, *, generator=None):
     if p == 1.0:
         out = input * 0.0
     else:
-        keep = _generator(generator, input.device).bernoulli(1 - p, input.array.shape)
+        g = _generator(generator, input.device)
+        keep = _in_memory_order(input.array, lambda shape: g.bernoulli(1 - p, shape))
         out = Dropout.apply(input, keep=_place(keep, input.device), scale=1 / (1 - p))
     if inplace:
         from ..autograd.views import write

@@ -182,6 +182,20 @@ class Var(Op):
         return _keep(dy, axis, keepdims, x.ndim, self.xp) * (centred * (2 / n if n else float("nan")))
 
 
+class Root(Op):
+    """y = v^(1/p) of a sum v of p-th powers.  dv = dy y^(1-p) / p, and 0 where y = 0: every term's own slope is 0 there"""
+
+    def forward(self, v, *, p):
+        y = self.xp.sqrt(v) if p == 2 else self.xp.power(v, self.xp.asarray(1 / p, dtype=v.dtype))
+        self.save(y, p)
+        return y
+
+    def backward(self, dy):
+        y, p = self.saved
+        zero = y == 0
+        return self.xp.where(zero, 0.0, dy * self.xp.where(zero, 1.0, y) ** (1 - p) * (1 / p))
+
+
 class CumSum(Op):
     """y_i = sum_{j <= i} x_j.                dx_j = sum_{i >= j} dy_i"""
 
@@ -418,8 +432,8 @@ def var(input, dim=None, unbiased=None, keepdim=False, *, correction=None):
 
 @tensor_method
 def std(input, dim=None, unbiased=None, keepdim=False, *, correction=None):
-    """The standard deviation: the square root of `var`."""
-    return var(input, dim, unbiased, keepdim, correction=correction).sqrt()
+    """The standard deviation: the square root of `var`; its gradient is 0 where it is 0."""
+    return Root.apply(var(input, dim, unbiased, keepdim, correction=correction), p=2)
 
 
 @tensor_method
@@ -453,7 +467,7 @@ def norm(input, p="fro", dim=None, keepdim=False, dtype=None):
         return sum(input != 0, dim, keepdim).to(input.dtype)
     if p == 1:
         return sum(magnitude, dim, keepdim)
-    return sum(magnitude**p, dim, keepdim) ** (1.0 / p)
+    return Root.apply(sum(magnitude**p, dim, keepdim), p=p)
 
 
 class Norm(Op):

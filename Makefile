@@ -1,0 +1,61 @@
+# Each target sets up all that it needs in .venv, on the first run; afterwards it starts at once.
+# Other Python: make test PYTHON=python3.12      Options of pytest: make test ARGS="-k softmax"
+
+VENV = .venv
+RUN = $(VENV)/bin/python
+PIP = $(RUN) -m pip install --disable-pip-version-check
+PYTHONS = $(or $(PYTHON),python3 python3.14 python3.13 python3.12 python3.11 python3.10 python)
+TEST_TOOLS = pytest hypothesis 'setuptools>=77'
+LINT_TOOLS = 'ruff==0.17.*' 'mypy==2.4.*'
+ARGS =
+
+.PHONY: help demo test test-parity lint bench clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
+
+demo: $(VENV)/for-demo ## a mini BERT learns from real text, about 5 minutes: curves, tables and a report in runs/demo
+	$(RUN) examples/demo.py --out runs/demo $(ARGS)
+
+test: $(VENV)/for-test ## the tests; without PyTorch those that compare with it are skipped
+	$(RUN) -m pytest -m "not gpu" $(ARGS)
+
+test-parity: $(VENV)/for-parity ## installs PyTorch; the tests that compare with it
+	$(RUN) -m pytest -m "parity and not gpu" $(ARGS)
+
+lint: $(VENV)/for-lint ## ruff and mypy
+	$(RUN) -m ruff check .
+	$(RUN) -m mypy
+
+bench: $(VENV)/for-parity ## a training step beside PyTorch's, in one run
+	$(RUN) -m benchmarks.bert $(ARGS)
+
+clean: ## removes .venv and all caches; results in runs/ stay
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# --- set-up: a stamp for each purpose, renewed when setup.cfg changes -------------------------------------------------
+
+$(VENV)/for-demo: EXTRAS = fast,examples
+$(VENV)/for-test: EXTRAS = fast,examples
+$(VENV)/for-test: TOOLS = $(TEST_TOOLS)
+$(VENV)/for-parity: EXTRAS = fast,examples,parity
+$(VENV)/for-parity: TOOLS = $(TEST_TOOLS)
+$(VENV)/for-lint: EXTRAS = fast
+$(VENV)/for-lint: TOOLS = $(LINT_TOOLS)
+
+$(VENV)/for-%: $(VENV)/pyvenv.cfg setup.cfg pyproject.toml
+	$(PIP) --editable '.[$(EXTRAS)]' $(TOOLS)
+	@touch $@
+
+$(VENV)/pyvenv.cfg:
+	@for python in $(PYTHONS); do \
+	    if $$python -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; then \
+	        echo "Making $(VENV) with $$python"; \
+	        $$python -m venv --clear --upgrade-deps $(VENV) && exit 0; \
+	        rm -rf $(VENV); \
+	        echo "$$python could not make $(VENV): see above (Debian and Ubuntu: apt install python3-venv)" >&2; exit 1; \
+	    fi; \
+	done; \
+	echo "minitorch needs Python 3.10 or newer, and found none of: $(PYTHONS)" >&2; \
+	echo "Install one, or name it: make PYTHON=/path/to/python3" >&2; exit 1

@@ -1,0 +1,470 @@
+"""BERT: a Transformer encoder pretrained to fill in masked tokens and to tell which sentence follows. arXiv:1810.04805
+
+Parameter names, defaults and results are those of Hugging Face's `BertModel`, `BertForPreTraining` and
+`BertForSequenceClassification`, so their state_dicts load.
+
+Shapes: B sequences of T tokens, width C = hidden_size, h heads of d = C / h, V words, M masked positions.
+"""
+
+import warnings
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
+
+import minitorch
+from minitorch import Tensor, nn
+from minitorch.nn import functional as F
+
+IGNORE = -100  # the label of a token that is not to be predicted
+
+
+@dataclass
+class BertConfig:
+    """The defaults are BERT base. `num_labels`, `problem_type`, `classifier_dropout`: for sequence classification."""
+
+    vocab_size: int = 30522
+    hidden_size: int = 768
+    num_hidden_layers: int = 12
+    num_attention_heads: int = 12
+    intermediate_size: int = 3072
+    hidden_act: str = "gelu"
+    hidden_dropout_prob: float = 0.1
+    attention_probs_dropout_prob: float = 0.1
+    max_position_embeddings: int = 512
+    type_vocab_size: int = 2
+    initializer_range: float = 0.02
+    layer_norm_eps: float = 1e-12
+    pad_token_id: int | None = 0
+    classifier_dropout: float | None = None
+    num_labels: int = 2
+    problem_type: str | None = None
+
+    def __post_init__(self):
+        if self.hidden_size % self.num_attention_heads != 0:
+            raise ValueError(
+                f"The hidden size ({self.hidden_size}) is not a multiple of the number of attention heads "
+                f"({self.num_attention_heads})"
+            )
+        if self.hidden_act not in ACTIVATIONS:
+            raise ValueError(f"hidden_act {self.hidden_act!r} is unknown; there are {', '.join(ACTIVATIONS)}")
+        if self.problem_type not in (None, *PROBLEMS):
+            raise ValueError(f"problem_type {self.problem_type!r} is unknown; there are {', '.join(PROBLEMS)}")
+
+    def to_dict(self):
+        """A dictionary that from_dict() and Hugging Face's BertConfig both read."""
+        labels = {i: f"LABEL_{i}" for i in range(self.num_labels)}
+        values = {name: value for name, value in asdict(self).items() if name != "num_labels"}
+        return {"model_type": "bert", **values, "id2label": labels, "label2id": {v: k for k, v in labels.items()}}
+
+    @classmethod
+    def from_dict(cls, values):
+        """Also reads a Hugging Face checkpoint's config.json. A setting that this BERT does not have is an error."""
+        for name, only in {
+            "model_type": "bert", "position_embedding_type": "absolute", "is_decoder": False,
+            "add_cross_attention": False, "tie_word_embeddings": True, "chunk_size_feed_forward": 0,
+        }.items():  # fmt: skip
+            if values.get(name, only) != only:
+                raise ValueError(f"BertConfig: {name}={values[name]!r} is not supported, only {only!r}")
+        known = {field.name for field in fields(cls)}
+        unknown = sorted(set(values) - known - METADATA)
+        if unknown:
+            warnings.warn(f"BertConfig.from_dict does not know {', '.join(unknown)}; left out", stacklevel=2)
+        kept = {name: value for name, value in values.items() if name in known}
+        if "id2label" in values:
+            kept.setdefault("num_labels", len(values["id2label"]))
+        return cls(**kept)
+
+
+PROBLEMS = ("regression", "single_label_classification", "multi_label_classification")
+ACTIVATIONS: dict[str, Callable] = {
+    "gelu": F.gelu,
+    "gelu_new": lambda x: F.gelu(x, approximate="tanh"),
+    "gelu_pytorch_tanh": lambda x: F.gelu(x, approximate="tanh"),
+    "relu": F.relu,
+    "tanh": F.tanh,
+}
+METADATA = {  # of Hugging Face's configurations: nothing that changes the network
+    "_name_or_path", "add_cross_attention", "architectures", "bos_token_id", "chunk_size_feed_forward",
+    "directionality", "dtype", "eos_token_id", "finetuning_task", "gradient_checkpointing", "id2label", "is_decoder",
+    "is_encoder_decoder", "label2id", "model_type", "output_attentions", "output_hidden_states",
+    "position_embedding_type", "return_dict", "tie_word_embeddings", "torch_dtype", "transformers_version", "use_cache",
+}  # fmt: skip
+
+
+class ModelOutput:
+    """Results by name, or by position among those that are not None."""
+
+    def to_tuple(self):
+        values = (getattr(self, field.name) for field in fields(self))
+        return tuple(value for value in values if value is not None)
+
+    def __getitem__(self, key):
+        return getattr(self, key) if isinstance(key, str) else self.to_tuple()[key]
+
+
+@dataclass
+class BertOutput(ModelOutput):
+    last_hidden_state: Tensor  # (B, T, C)
+    pooler_output: Tensor | None = None  # (B, C)
+    hidden_states: tuple | None = None  # embeddings and every layer's output, (B, T, C) each
+    attentions: tuple | None = None  # every layer's attention, (B, h, T, T) each: [b, head, from, to]
+
+
+@dataclass
+class BertForPreTrainingOutput(ModelOutput):
+    loss: Tensor | None = None  # mlm_loss + nsp_loss
+    prediction_logits: Tensor | None = None  # (B, T, V); with labels (M, V), the rows of labels != -100
+    seq_relationship_logits: Tensor | None = None  # (B, 2): sentence B follows A, is random
+    hidden_states: tuple | None = None
+    attentions: tuple | None = None
+    mlm_loss: Tensor | None = None
+    nsp_loss: Tensor | None = None
+
+
+@dataclass
+class SequenceClassifierOutput(ModelOutput):
+    loss: Tensor | None = None
+    logits: Tensor | None = None  # (B, num_labels)
+    hidden_states: tuple | None = None
+    attentions: tuple | None = None
+
+
+class BertEmbeddings(nn.Module):
+    def __init__(self, config):
+        super().__init__()
+        C = config.hidden_size
+        self.word_embeddings = nn.Embedding(config.vocab_size, C, padding_idx=config.pad_token_id)
+        self.position_embeddings = nn.Embedding(config.max_position_embeddings, C)
+        self.token_type_embeddings = nn.Embedding(config.type_vocab_size, C)
+        self.LayerNorm = nn.LayerNorm(C, eps=config.layer_norm_eps)
+        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+        positions = minitorch.arange(config.max_position_embeddings).unsqueeze(0)
+        self.register_buffer("position_ids", positions, persistent=False)  # (1, max T)
+
+    def forward(self, input_ids, token_type_ids=None, position_ids=None, inputs_embeds=None):
+        x = self.word_embeddings(input_ids) if inputs_embeds is None else inputs_embeds  # (B, T, C)
+        T = x.shape[1]
+        if position_ids is None:
+            position_ids = self.position_ids[:, :T]
+        if token_type_ids is None:
+            token_type_ids = minitorch.zeros_like(position_ids)
+        x = x + self.token_type_embeddings(token_type_ids) + self.position_embeddings(position_ids)
+        return self.dropout(self.LayerNorm(x))
+
+    def _load_from_state_dict(self, state_dict, prefix, *args):
+        for name in ("position_ids", "token_type_ids"):  # older checkpoints hold them
+            state_dict.pop(prefix + name, None)
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+class BertSelfAttention(nn.Module):
+    """softmax(q k^T / sqrt(d) + mask) v in every head."""
+
+    def __init__(self, config):
+        super().__init__()
+        C = config.hidden_size
+        self.heads, self.d = config.num_attention_heads, C // config.num_attention_heads
+        self.query = nn.Linear(C, C)
+        self.key = nn.Linear(C, C)
+        self.value = nn.Linear(C, C)
+        self.dropout = nn.Dropout(config.attention_probs_dropout_prob)
+
+    def forward(self, x, mask=None, output_attentions=False):
+        B, T, C = x.shape
+        q, k, v = (
+            projection(x).reshape(B, T, self.heads, self.d).transpose(1, 2)  # (B, h, T, d)
+            for projection in (self.query, self.key, self.value)
+        )
+        weights = None
+        if output_attentions:
+            scores = q @ k.transpose(2, 3) * self.d**-0.5  # (B, h, T, T)
+            scores = scores if mask is None else scores.masked_fill(~mask, -float("inf"))
+            weights = self.dropout(F.softmax(scores, dim=-1))
+            y = weights @ v
+        else:
+            y = F.scaled_dot_product_attention(q, k, v, mask, self.dropout.p if self.training else 0.0)
+        return y.transpose(1, 2).reshape(B, T, C), weights
+
+
+class BertSelfOutput(nn.Module):
+    """LayerNorm(x + dropout(dense(y)))."""
+
+    def __init__(self, config):
+        super().__init__()
+        self.dense = nn.Linear(config.hidden_size, config.hidden_size)
+        self.LayerNorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+
+    def forward(self, y, x):
+        return self.LayerNorm(self.dropout(self.dense(y)) + x)
+
+
+class BertAttention(nn.Module):
+    def __init__(self, config):
+        super().__init__()
+        self.self = BertSelfAttention(config)
+        self.output = BertSelfOutput(config)
+
+    def forward(self, x, mask=None, output_attentions=False):
+        y, weights = self.self(x, mask, output_attentions)
+        return self.output(y, x), weights
+
+
+class BertIntermediate(nn.Module):
+    def __init__(self, config):
+        super().__init__()
+        self.dense = nn.Linear(config.hidden_size, config.intermediate_size)
+        self.activation = ACTIVATIONS[config.hidden_act]
+
+    def forward(self, x):
+        return self.activation(self.dense(x))
+
+
+class BertFeedForwardOutput(BertSelfOutput):
+    def __init__(self, config):
+        nn.Module.__init__(self)
+        self.dense = nn.Linear(config.intermediate_size, config.hidden_size)
+        self.LayerNorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+
+
+class BertLayer(nn.Module):
+    """Attention and a feed-forward network, each with a residual connection and LayerNorm after it."""
+
+    def __init__(self, config):
+        super().__init__()
+        self.attention = BertAttention(config)
+        self.intermediate = BertIntermediate(config)
+        self.output = BertFeedForwardOutput(config)
+
+    def forward(self, x, mask=None, output_attentions=False):
+        x, weights = self.attention(x, mask, output_attentions)
+        return self.output(self.intermediate(x), x), weights
+
+
+class BertEncoder(nn.Module):
+    def __init__(self, config):
+        super().__init__()
+        self.layer = nn.ModuleList([BertLayer(config) for _ in range(config.num_hidden_layers)])
+
+    def forward(self, x, mask=None, output_attentions=False, output_hidden_states=False):
+        states, attentions = [x], []
+        for layer in self.layer:
+            x, weights = layer(x, mask, output_attentions)
+            states.append(x)
+            attentions.append(weights)
+        return x, tuple(states) if output_hidden_states else None, tuple(attentions) if output_attentions else None
+
+
+class BertPooler(nn.Module):
+    """tanh(dense(the first token's state)): the sequence as one vector."""
+
+    def __init__(self, config):
+        super().__init__()
+        self.dense = nn.Linear(config.hidden_size, config.hidden_size)
+
+    def forward(self, x):
+        return F.tanh(self.dense(x[:, 0]))  # (B, C)
+
+
+class BertPredictionHeadTransform(nn.Module):
+    def __init__(self, config):
+        super().__init__()
+        self.dense = nn.Linear(config.hidden_size, config.hidden_size)
+        self.activation = ACTIVATIONS[config.hidden_act]
+        self.LayerNorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+
+    def forward(self, x):
+        return self.LayerNorm(self.activation(self.dense(x)))
+
+
+class BertLMPredictionHead(nn.Module):
+    """Scores for every word: the transformed state times the word embeddings, plus a bias."""
+
+    def __init__(self, config):
+        super().__init__()
+        self.transform = BertPredictionHeadTransform(config)
+        self.decoder = nn.Linear(config.hidden_size, config.vocab_size)
+        self.bias = nn.Parameter(minitorch.zeros(config.vocab_size))
+
+    def forward(self, x):
+        return self.decoder(self.transform(x))  # (..., V)
+
+
+class BertPreTrainingHeads(nn.Module):
+    def __init__(self, config):
+        super().__init__()
+        self.predictions = BertLMPredictionHead(config)
+        self.seq_relationship = nn.Linear(config.hidden_size, 2)
+
+
+class BertPreTrainedModel(nn.Module):
+    """What the models have in common: the configuration and the initialisation."""
+
+    def __init__(self, config):
+        super().__init__()
+        self.config = config
+
+    def init_weights(self, module):
+        """Matrices and embeddings from N(0, initializer_range^2), biases and the padding word's embedding zero."""
+        if isinstance(module, (nn.Linear, nn.Embedding)):
+            nn.init.normal_(module.weight, std=self.config.initializer_range)
+        if isinstance(module, nn.Linear):
+            nn.init.zeros_(module.bias)
+        if isinstance(module, nn.Embedding) and module.padding_idx is not None:
+            with minitorch.no_grad():
+                module.weight[module.padding_idx] = 0
+
+
+class BertModel(BertPreTrainedModel):
+    """The encoder: token numbers in, a vector for every token and one for the sequence out."""
+
+    def __init__(self, config, add_pooling_layer=True):
+        super().__init__(config)
+        self.embeddings = BertEmbeddings(config)
+        self.encoder = BertEncoder(config)
+        self.pooler = BertPooler(config) if add_pooling_layer else None
+        self.apply(self.init_weights)
+
+    def forward(
+        self, input_ids=None, attention_mask=None, token_type_ids=None, position_ids=None, inputs_embeds=None,
+        output_attentions=False, output_hidden_states=False,
+    ):  # fmt: skip
+        """input_ids, token_type_ids (0: sentence A, 1: sentence B), attention_mask (0: padding): (B, T).
+
+        inputs_embeds (B, T, C) may stand for input_ids.
+        """
+        if (input_ids is None) == (inputs_embeds is None):
+            raise ValueError("You must specify exactly one of input_ids or inputs_embeds")
+        shape = tuple(input_ids.shape if inputs_embeds is None else inputs_embeds.shape[:-1])
+        self._check_shapes(shape, attention_mask, token_type_ids)
+        x = self.embeddings(input_ids, token_type_ids, position_ids, inputs_embeds)  # (B, T, C)
+        mask = None if attention_mask is None else (attention_mask != 0)[:, None, None, :]  # (B, 1, 1, T)
+        x, states, attentions = self.encoder(x, mask, output_attentions, output_hidden_states)
+        return BertOutput(x, None if self.pooler is None else self.pooler(x), states, attentions)
+
+    def _check_shapes(self, shape, attention_mask, token_type_ids):
+        if len(shape) != 2:
+            raise ValueError(f"BERT reads a batch of sequences, (B, T); got input of shape {shape}")
+        if shape[1] > self.config.max_position_embeddings:
+            raise ValueError(
+                f"the sequences have {shape[1]} tokens, more than max_position_embeddings="
+                f"{self.config.max_position_embeddings}: truncate them or make the model with more positions"
+            )
+        for name, tensor in (("attention_mask", attention_mask), ("token_type_ids", token_type_ids)):
+            if tensor is not None and tuple(tensor.shape) != shape:
+                raise ValueError(f"{name} has shape {tuple(tensor.shape)}, the input has {shape}")
+
+
+class BertForPreTraining(BertPreTrainedModel):
+    """BERT with both heads of its pretraining: L = L_MLM + L_NSP."""
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.bert = BertModel(config)
+        self.cls = BertPreTrainingHeads(config)
+        self.cls.apply(self.init_weights)
+        # The output embedding is the input embedding; both of its names stay in the state_dict.
+        self.cls.predictions.decoder.weight = self.bert.embeddings.word_embeddings.weight
+        self.cls.predictions.decoder.bias = self.cls.predictions.bias
+
+    def forward(
+        self, input_ids=None, attention_mask=None, token_type_ids=None, position_ids=None, inputs_embeds=None,
+        labels=None, next_sentence_label=None, output_attentions=False, output_hidden_states=False,
+    ):  # fmt: skip
+        """labels: (B, T), the words to predict, -100 elsewhere. next_sentence_label: (B,), 0: B follows A, 1: random.
+
+        With labels the vocabulary's scores are computed at the masked positions only: 15% of the work with 15% masked.
+        """
+        out = self.bert(
+            input_ids,
+            attention_mask,
+            token_type_ids,
+            position_ids,
+            inputs_embeds,
+            output_attentions,
+            output_hidden_states,
+        )
+        x, mlm_loss, nsp_loss = out.last_hidden_state, None, None
+        if labels is not None:
+            check_labels("labels", labels, tuple(x.shape[:2]), self.config.vocab_size, "vocab_size", ignore=True)
+            masked = labels != IGNORE
+            x, labels = x[masked], labels[masked]  # (M, C), (M,)
+            if len(labels) == 0:
+                raise ValueError(f"labels: every one is {IGNORE}, so there is no masked token to predict")
+        words = self.cls.predictions(x)  # (B, T, V) or (M, V)
+        follows = self.cls.seq_relationship(out.pooler_output)  # (B, 2)
+        if labels is not None:
+            mlm_loss = F.cross_entropy(words, labels)
+        if next_sentence_label is not None:
+            label = next_sentence_label.reshape(-1)
+            check_labels("next_sentence_label", label, (len(follows),), 2, "the number of classes")
+            nsp_loss = F.cross_entropy(follows, label)
+        losses = [loss for loss in (mlm_loss, nsp_loss) if loss is not None]
+        loss = sum(losses[1:], losses[0]) if losses else None
+        return BertForPreTrainingOutput(loss, words, follows, out.hidden_states, out.attentions, mlm_loss, nsp_loss)
+
+
+class BertForSequenceClassification(BertPreTrainedModel):
+    """BERT with a linear layer on the pooled state."""
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.bert = BertModel(config)
+        p = config.hidden_dropout_prob if config.classifier_dropout is None else config.classifier_dropout
+        self.dropout = nn.Dropout(p)
+        self.classifier = nn.Linear(config.hidden_size, config.num_labels)
+        self.init_weights(self.classifier)
+
+    def forward(
+        self, input_ids=None, attention_mask=None, token_type_ids=None, position_ids=None, inputs_embeds=None,
+        labels=None, output_attentions=False, output_hidden_states=False,
+    ):  # fmt: skip
+        """labels: (B,) class numbers; or (B, num_labels) of 0. and 1., several at once; or (B,) numbers, a regression.
+
+        Which of them is the configuration's problem_type; without one, num_labels and the labels' dtype decide.
+        """
+        out = self.bert(
+            input_ids,
+            attention_mask,
+            token_type_ids,
+            position_ids,
+            inputs_embeds,
+            output_attentions,
+            output_hidden_states,
+        )
+        logits = self.classifier(self.dropout(out.pooler_output))  # (B, num_labels)
+        loss = None if labels is None else self._loss(logits, labels)
+        return SequenceClassifierOutput(loss, logits, out.hidden_states, out.attentions)
+
+    def _loss(self, logits, labels):
+        B, classes = logits.shape
+        problem = self.config.problem_type
+        if problem is None:
+            several = "multi_label_classification" if labels.is_floating_point() else "single_label_classification"
+            problem = "regression" if classes == 1 else several
+        if problem == "single_label_classification":
+            labels = labels.reshape(-1)
+            check_labels("labels", labels, (B,), classes, "num_labels", ignore=True)
+            return F.cross_entropy(logits, labels)
+        if labels.numel() != logits.numel():
+            raise ValueError(f"labels of shape {tuple(labels.shape)} do not fit logits of shape {tuple(logits.shape)}")
+        labels = labels.reshape(logits.shape)
+        return (
+            F.mse_loss(logits, labels)
+            if problem == "regression"
+            else F.binary_cross_entropy_with_logits(logits, labels)
+        )
+
+
+def check_labels(name, labels, shape, classes, limit, ignore=False):
+    """Refuse labels of the wrong shape or outside 0 ... classes - 1 (and, with `ignore`, -100)."""
+    if tuple(labels.shape) != shape:
+        raise ValueError(f"{name} has shape {tuple(labels.shape)}, expected {shape}")
+    wrong = (labels < 0) | (labels >= classes)
+    if ignore:
+        wrong = wrong & (labels != IGNORE)
+    if bool(wrong.any()):
+        also = f", or {IGNORE} to ignore a position" if ignore else ""
+        raise ValueError(
+            f"{name}: {labels[wrong][0].item()} is out of range: 0 to {classes - 1} ({limit}={classes}){also}"
+        )

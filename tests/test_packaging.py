@@ -1,0 +1,145 @@
+"""What a user installs: the package, its metadata, the Makefile and the README's links."""
+
+import configparser
+import email
+import importlib.metadata
+import os
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+HEAVY = ["torch", "numba", "cupy", "matplotlib", "tokenizers", "transformers", "sklearn"]
+
+
+def python(code, cwd, **environment):
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=cwd, env={**os.environ, **environment}, capture_output=True, text=True
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout.split()
+
+
+def source_packages():
+    """Every folder of Python files, by its name in an import."""
+    folders = {file.parent for folder in ("minitorch", "models") for file in (ROOT / folder).rglob("*.py")}
+    names = {".".join(folder.relative_to(ROOT).parts) for folder in folders}
+    return {"minitorch." + name if name.split(".")[0] == "models" else name for name in names}
+
+
+def test_setup_cfg_lists_every_package():
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    listed = config["options"]["packages"].split()
+    assert listed == sorted(listed) and set(listed) == source_packages()
+    for name in listed:
+        folder = ROOT / name.replace("minitorch.models", "models").replace(".", "/")
+        assert (folder / "__init__.py").exists(), f"{folder} has no __init__.py"
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    """The wheel, made from a copy of the sources, so that nothing is left among them."""
+    pytest.importorskip("setuptools", "77", reason="setuptools>=77 makes the wheel; `make test` installs it")
+    folder = tmp_path_factory.mktemp("wheel")
+    for name in ("minitorch", "models"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, folder)
+    command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--no-index", "-w", "out", "."]
+    result = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout + result.stderr
+    return next((folder / "out").glob("minitorch-0.1.0-py3-none-any.whl"))
+
+
+def test_wheel_holds_all_modules(wheel, tmp_path):
+    with zipfile.ZipFile(wheel) as archive:
+        held = {name for name in archive.namelist() if ".dist-info/" not in name}
+        archive.extractall(tmp_path / "site")
+    files = {file.relative_to(ROOT) for name in ("minitorch", "models") for file in (ROOT / name).rglob("*.py")}
+    expected = {("minitorch/" if file.parts[0] == "models" else "") + file.as_posix() for file in files}
+    assert {name for name in held if name.endswith(".py")} == expected
+
+    code = "import minitorch, minitorch.models.bert as bert; print(minitorch.__file__); print(bert.__file__)"
+    for path in python(code, tmp_path, PYTHONPATH=str(tmp_path / "site")):
+        assert Path(path).is_relative_to(tmp_path / "site")
+
+
+def test_metadata(wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        name = next(name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+        metadata = email.message_from_bytes(archive.read(name))
+        assert name.replace("METADATA", "licenses/LICENSE") in archive.namelist()
+    assert (metadata["Name"], metadata["Version"], metadata["Requires-Python"]) == ("minitorch", "0.1.0", ">=3.10")
+    assert (metadata["License-Expression"] or metadata["License"]) == "MIT" and metadata["Summary"] and metadata.get_payload().startswith("# minitorch")
+    extras = set("fast cuda12 cuda13 text examples lessons dev parity".split())
+    assert set(metadata.get_all("Provides-Extra")) == extras
+    needed = [line for line in metadata.get_all("Requires-Dist") if "extra ==" not in line]
+    assert {re.split("[<>=]", line)[0] for line in needed} == {"numpy", "ml_dtypes", "safetensors"}
+
+
+def test_installed_for_any_folder(tmp_path):
+    """As `make` installs it (editable): both packages are found from anywhere, and are these files."""
+    try:
+        importlib.metadata.distribution("minitorch")
+    except importlib.metadata.PackageNotFoundError:
+        pytest.skip("minitorch is not installed: pip install -e .")
+    code = "import minitorch, minitorch.models.bert as bert; print(minitorch.__file__); print(bert.__file__)"
+    assert python(code, tmp_path) == [str(ROOT / "minitorch" / "__init__.py"), str(ROOT / "models" / "bert.py")]
+
+
+def test_import_is_light(tmp_path):
+    code = f"""
+import sys, time
+start = time.perf_counter()
+import minitorch
+print(time.perf_counter() - start, *[name for name in {HEAVY} if name in sys.modules])
+"""
+    runs = [python(code, tmp_path, PYTHONPATH=str(ROOT)) for _ in range(3)]
+    assert all(len(heavy) == 0 for _, *heavy in runs), f"import minitorch imports {runs[0][1:]}"
+    seconds = min(float(run[0]) for run in runs)
+    print(f"import minitorch: {seconds:.2f} s")
+    assert seconds < 1
+
+
+def links(page):
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.S)
+    return [target for target in re.findall(r"\]\(([^)\s]+)\)", text) if not re.match(r"[a-z]+:", target)]
+
+
+PAGES = [page for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))) if page.exists()]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    for target in links(page):
+        path, _, heading = target.partition("#")
+        file = page.parent / path if path else page
+        assert file.exists(), f"{page.name} links to {target}, which does not exist"
+        if heading:
+            found = re.findall(r"^#+ (.*)", file.read_text(encoding="utf-8"), flags=re.M)
+            assert heading in [re.sub(r"[^\w -]", "", line).lower().replace(" ", "-") for line in found], target
+
+
+@pytest.fixture
+def make():
+    if shutil.which("make") is None:
+        pytest.skip("make is not installed")
+    return lambda *arguments: subprocess.run(["make", *arguments], cwd=ROOT, capture_output=True, text=True)
+
+
+def test_make_lists_its_targets(make):
+    makefile = (ROOT / "Makefile").read_text()
+    targets = re.search(r"\.PHONY: (.*)", makefile)[1].split()
+    assert re.findall(r"^make (\S+)", make().stdout, flags=re.M) == targets
+
+
+def test_make_without_python(make, tmp_path):
+    result = make(f"VENV={tmp_path}", "PYTHON=/nowhere/python3", f"{tmp_path}/pyvenv.cfg")
+    assert result.returncode != 0
+    assert "needs Python 3.10 or newer, and found none of: /nowhere/python3" in result.stderr
