@@ -14,7 +14,7 @@ structure round them as JSON, and the CRC-32 of that text:
      "root": node}
 
 A node is a JSON number, text, true, false, null or list for itself, and otherwise one tag with its content:
-{"tensor": 3}, {"dict": [[key, value], ...]}, {"OrderedDict": ...}, {"tuple": [...]}, {"bytes": base64},
+{"tensor": 3}, {"dict": [[key, value], ...]} (OrderedDict, Counter), {"tuple": [...]}, {"bytes": base64},
 {"float": "nan"}, {"int": hexadecimal}, {"number": [NumPy dtype, hexadecimal bytes]}, {"dtype": name},
 {"device": name}, {"Size": [...]}. Tensors that share memory are stored once and share it again: `in` names the stored
 tensor, `offset` and `strides` (in elements) say which part of it a view sees. Every tensor is checked against its
@@ -30,7 +30,7 @@ import math
 import os
 import sys
 import zlib
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -46,6 +46,7 @@ __all__ = ["LoadError", "atomic_file", "load", "load_safetensors", "save", "save
 
 VERSION = 1
 STRUCTURE, CHECKSUM = "minitorch", "minitorch.crc32"  # the keys in the metadata
+MAPPINGS = (dict, OrderedDict, Counter)
 MAX_DEPTH = 100  # of containers in each other
 
 Path = tuple  # of keys, from the outermost container inwards
@@ -122,7 +123,7 @@ class _Encoder:
             return self.items(value, path)
         if kind is tuple:
             return {"tuple": self.items(value, path)}
-        if kind is dict or kind is OrderedDict:
+        if kind in MAPPINGS:
             with self.inside(value, path):
                 pairs = [[self.key(k, path), self.node(v, (*path, k))] for k, v in value.items()]
             return {kind.__name__: pairs}
@@ -324,9 +325,10 @@ class _Decoder:
         ((tag, body),) = node.items()
         if tag == "tensor":
             return self.tensors[_natural(body)]
-        if tag == "dict" or tag == "OrderedDict":
-            kind = dict if tag == "dict" else OrderedDict
-            return kind((self.node(key, depth + 1), self.node(value, depth + 1)) for key, value in body)
+        for kind in MAPPINGS:
+            if tag == kind.__name__:
+                pairs = [(self.node(key, depth + 1), self.node(value, depth + 1)) for key, value in body]
+                return kind(dict(pairs))
         if tag == "tuple":
             return tuple(self.node(item, depth + 1) for item in body)
         if tag == "bytes":

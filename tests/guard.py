@@ -11,6 +11,7 @@ goes on with a silent transfer, or wraps an index that is out of range, the guar
 from __future__ import annotations
 
 import operator
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -172,7 +173,7 @@ class GuardArray:
     # --- parts -------------------------------------------------------------------------------------------------------
 
     def __getitem__(self, index: Any) -> GuardArray:
-        return _wrap(self._hidden[_index(index, self.shape)], self)
+        return _wrap(self._hidden[_index(index, self.shape)], self)  # of a 0-d result a view too, not NumPy's scalar
 
     def __setitem__(self, index: Any, value: Any) -> None:
         value = _operand(value)
@@ -241,7 +242,7 @@ def _index(index: Any, shape: tuple) -> Any:
     """The index for NumPy, with CuPy's wrapping of integers in arrays that are out of range."""
     parts = index if isinstance(index, tuple) else (index,)
     if not any(isinstance(p, (GuardArray, np.ndarray, list)) for p in parts):
-        return index
+        return parts if any(p is Ellipsis for p in parts) else (*parts, Ellipsis)
     parts = tuple(_operand(p) for p in parts)
     taken = sum(p.ndim if isinstance(p, np.ndarray) and p.dtype == bool else p is not None and p is not Ellipsis for p in parts)
     axis, wrapped = 0, []
@@ -375,12 +376,23 @@ class _Linalg:
         return lambda *args, **kwargs: _wrap(function(*map(_operand, args), **kwargs))
 
 
+class _Strides:
+    """cupy.lib.stride_tricks"""
+
+    def as_strided(self, x: GuardArray, shape: tuple, strides: tuple) -> GuardArray:
+        return _wrap(np.lib.stride_tricks.as_strided(_operand(x), shape, strides), x)
+
+    def sliding_window_view(self, x: GuardArray, window_shape: Any, axis: Any = None) -> GuardArray:
+        return _wrap(np.lib.stride_tricks.sliding_window_view(_operand(x), window_shape, axis), x)
+
+
 class Namespace:
     """What `import cupy` gives, as far as minitorch may use it."""
 
     __name__ = "guard"
     ndarray = GuardArray
     linalg = _Linalg()
+    lib = SimpleNamespace(stride_tricks=_Strides())
 
     def asnumpy(self, array: GuardArray) -> np.ndarray:
         return array.get()

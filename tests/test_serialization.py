@@ -10,7 +10,7 @@ import struct
 import subprocess
 import sys
 import time
-from collections import OrderedDict, namedtuple
+from collections import Counter, OrderedDict, namedtuple
 
 import ml_dtypes
 import numpy as np
@@ -91,6 +91,7 @@ nested = st.recursive(
         st.lists(inner, max_size=4).map(tuple),
         st.dictionaries(keys, inner, max_size=4),
         st.dictionaries(keys, inner, max_size=4).map(OrderedDict),
+        st.dictionaries(keys, st.integers(), max_size=4).map(Counter),
     ),
     max_leaves=12,
 )

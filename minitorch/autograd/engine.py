@@ -125,7 +125,10 @@ class Op:
         if record and not mode.enabled:
             op.needs, record = [False] * len(needs), False
 
-        y = op.forward(*arrays, **options)
+        try:
+            y = op.forward(*arrays, **options)
+        except ValueError as error:
+            raise op._in_own_words(error, arrays) from error
         if type(y) is tuple:
             results = tuple(Tensor(op._as_array(a)) for a in y)
             op.outputs = len(results)
@@ -147,6 +150,16 @@ class Op:
         if mode.anomaly:
             op._check_forward(arrays, results)
         return results[0] if type(y) is not tuple else results
+
+    def _in_own_words(self, error: ValueError, arrays: list) -> Exception:
+        """The array library's complaint about shapes that do not broadcast, with the op's name and the tensors' shapes."""
+        if "broadcast" not in str(error):
+            return error
+        shapes = " and ".join(str(tuple(a.shape)) for a in arrays if a is not None)
+        return RuntimeError(
+            f"{self.name}: tensors of shapes {shapes} cannot be broadcast: counted from the last dimension, sizes must be "
+            "equal, or one of them 1"
+        )
 
     def _as_array(self, y: Any) -> Any:
         """NumPy turns 0-d results into scalars; an op's result is always an array (also where it was saved)."""

@@ -983,13 +983,13 @@ def nan_to_num(input, nan=0.0, posinf=None, neginf=None):
     return masked_fill(y, input == -math.inf, limits.min if neginf is None else neginf)
 
 
-@tensor_method
+@tensor_method(inplace=True)
 def atan2(input, other):
     """The angle of the point (other, input), in (-pi, pi]."""
     return Atan2.apply(input, other)
 
 
-@tensor_method
+@tensor_method(inplace=True)
 def xlogy(input, other):
     """input * log(other), and 0 where input is 0."""
     return XLogY.apply(input, other)

@@ -239,7 +239,11 @@ def _parse(x: Tensor, index: Any) -> tuple[tuple, tuple | None]:
     items[at : at + 1] = [slice(None)] * (x.ndim - used)
     basic: list = []
     advanced: list = []
+    axis = 0
     for i in items:
+        if _is_array(i) and not _is_mask(i):
+            _check_index(i, axis, x.array.shape[axis])
+        axis += 0 if i is None else i.ndim if _is_mask(i) else 1
         if _is_mask(i) and i.ndim == 0:  # x[True]: a new axis of length 1, or 0
             basic.append(None)
             advanced.append(i.reshape(1))
@@ -254,6 +258,13 @@ def _parse(x: Tensor, index: Any) -> tuple[tuple, tuple | None]:
     while advanced and isinstance(advanced[-1], slice):
         advanced.pop()
     return tuple(basic), tuple(advanced)
+
+
+def _check_index(index: Any, axis: int, n: int) -> None:
+    """CuPy would take an index that is out of range round the end, so the check cannot be left to the library."""
+    if index.size and (int(index.min()) < -n or int(index.max()) >= n):
+        bad = index[(index < -n) | (index >= n)].reshape(-1)[0]
+        raise IndexError(f"index {int(bad)} is out of bounds for dimension {axis} with size {n}")
 
 
 def _item(i: Any, x: Tensor) -> Any:

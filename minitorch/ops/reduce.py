@@ -399,13 +399,18 @@ def _arg(input, dim, keepdim, name):
 @tensor_method
 def any(input, dim=None, keepdim=False):
     """Whether one element is not zero."""
-    return Reduce.apply(input, function="any", axis=read_dims(dim, input.ndim), keepdims=keepdim)
+    return _truth(input, dim, keepdim, "any")
 
 
 @tensor_method
 def all(input, dim=None, keepdim=False):
     """Whether no element is zero."""
-    return Reduce.apply(input, function="all", axis=read_dims(dim, input.ndim), keepdims=keepdim)
+    return _truth(input, dim, keepdim, "all")
+
+
+def _truth(input, dim, keepdim, name):
+    y = Reduce.apply(input, function=name, axis=read_dims(dim, input.ndim), keepdims=keepdim)
+    return y.to(dtypes.uint8) if input.dtype is dtypes.uint8 else y  # PyTorch's exception
 
 
 @tensor_method

@@ -443,11 +443,13 @@ def flip(input, *dims):
     return Flip.apply(input, axis=tuple(read_dim(d, input.ndim) for d in read_shape(dims, "flip")))
 
 
+@tensor_method
 def fliplr(input):
     """Columns in reverse order."""
     return flip(input, 1)
 
 
+@tensor_method
 def flipud(input):
     """Rows in reverse order."""
     return flip(input, 0)
