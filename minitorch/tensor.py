@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import TYPE_CHECKING, Any, Callable
 
 import numpy as np
@@ -36,7 +37,7 @@ class Tensor:
 
     # Defaults in the class: an instance holds what differs. `array` and `_counter` are always its own.
     array: Any
-    grad: Any = None
+    _grad: Any = None
     grad_fn: Any = None
     _requires_grad = False
     _index = 0  # which output of grad_fn this is
@@ -200,6 +201,23 @@ class Tensor:
         if bool(value) != self._requires_grad:
             self._requires_grad = bool(value)
 
+    @property
+    def grad(self) -> Any:
+        """The gradient, a Tensor of the same shape; None before `backward()`."""
+        return self._grad
+
+    @grad.setter
+    def grad(self, value: Any) -> None:
+        if value is not None:
+            if not isinstance(value, Tensor):
+                raise TypeError(f"grad: expected a Tensor or None, got {type(value).__name__}")
+            if value.array.shape != self.array.shape or value.array.dtype != self.array.dtype:
+                raise RuntimeError(
+                    f"grad: a tensor of shape {tuple(self.shape)} and {self.dtype} cannot have a gradient of shape "
+                    f"{tuple(value.shape)} and {value.dtype}"
+                )
+        self._grad = value
+
     def requires_grad_(self, requires_grad: bool = True) -> Tensor:
         self.requires_grad = requires_grad
         return self
@@ -270,33 +288,23 @@ class Tensor:
             raise RuntimeError("retain_grad(): this tensor does not require gradients")
         if self.grad_fn is None or self._retains:
             return
-        import weakref
+        self._retains = True
+        self._op_hooks()[0] = weakref.ref(self)  # the engine comes to it after the hooks, whose ids start at 1
 
-        self._retains, holder = True, weakref.ref(self)
-
-        def keep(g: Tensor) -> None:
-            tensor = holder()
-            if tensor is not None:
-                tensor.grad = g if tensor.grad is None else tensor.grad + g
-
-        self._op_hooks().append(keep)
-
-    def _op_hooks(self) -> list:
+    def _op_hooks(self) -> dict:
         if self.grad_fn.hooks is None:
             self.grad_fn.hooks = {}
-        return self.grad_fn.hooks.setdefault(self._index, [])
+        return self.grad_fn.hooks.setdefault(self._index, {})
 
     def register_hook(self, hook: Callable) -> RemovableHandle:
         """Calls `hook(grad)` when this tensor's gradient is complete; what it returns, if not None, replaces it."""
         if not self.requires_grad:
             raise RuntimeError("register_hook(): this tensor does not require gradients")
-        if self.grad_fn is None:
-            if self._hooks is None:
-                self._hooks = {}
-            return RemovableHandle(self._hooks, hook)
-        hooks = self._op_hooks()
-        hooks.append(hook)
-        return RemovableHandle(hooks, hook)
+        if self.grad_fn is not None:
+            return RemovableHandle(self._op_hooks(), hook)
+        if self._hooks is None:
+            self._hooks = {}
+        return RemovableHandle(self._hooks, hook)
 
     def register_post_accumulate_grad_hook(self, hook: Callable) -> RemovableHandle:
         """Calls `hook(tensor)` after `.grad` of this leaf has been brought up to date."""
@@ -411,17 +419,13 @@ class RemovableHandle:
 
     _next = 0
 
-    def __init__(self, hooks: Any, hook: Callable):
+    def __init__(self, hooks: dict, hook: Callable):
         RemovableHandle._next += 1
-        self.id, self._container, self._hook = RemovableHandle._next, hooks, hook
-        if isinstance(hooks, dict):
-            hooks[self.id] = hook
+        self.id, self._hooks = RemovableHandle._next, hooks
+        hooks[self.id] = hook
 
     def remove(self) -> None:
-        if isinstance(self._container, dict):
-            self._container.pop(self.id, None)
-        elif self._hook in self._container:
-            self._container.remove(self._hook)
+        self._hooks.pop(self.id, None)
 
     def __enter__(self) -> RemovableHandle:
         return self

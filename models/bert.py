@@ -75,10 +75,16 @@ class BertConfig:
 
 
 PROBLEMS = ("regression", "single_label_classification", "multi_label_classification")
+
+
+def gelu_tanh(x):
+    return F.gelu(x, approximate="tanh")
+
+
 ACTIVATIONS: dict[str, Callable] = {
     "gelu": F.gelu,
-    "gelu_new": lambda x: F.gelu(x, approximate="tanh"),
-    "gelu_pytorch_tanh": lambda x: F.gelu(x, approximate="tanh"),
+    "gelu_new": gelu_tanh,
+    "gelu_pytorch_tanh": gelu_tanh,
     "relu": F.relu,
     "tanh": F.tanh,
 }
@@ -177,7 +183,7 @@ class BertSelfAttention(nn.Module):
         weights = None
         if output_attentions:
             scores = q @ k.transpose(2, 3) * self.d**-0.5  # (B, h, T, T)
-            scores = scores if mask is None else scores.masked_fill(~mask, -float("inf"))
+            scores = scores if mask is None else scores.masked_fill(~mask, minitorch.finfo(scores.dtype).min)
             weights = self.dropout(F.softmax(scores, dim=-1))
             y = weights @ v
         else:

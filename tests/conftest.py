@@ -2,14 +2,20 @@
 
 import os
 
-os.environ.setdefault("OMP_NUM_THREADS", "2")  # before NumPy and PyTorch are imported: small arrays gain nothing from more
+os.environ.setdefault("OMP_NUM_THREADS", "2")  # before NumPy and PyTorch are imported: small arrays gain no more
 
 import pytest  # noqa: E402
 
 
-def pytest_configure(config):
-    config.addinivalue_line("markers", "parity: compares with PyTorch; skipped with a reason where it is not installed")
-    config.addinivalue_line("markers", "gpu: needs a CUDA device and CuPy")
+@pytest.hookimpl(tryfirst=True)  # before `-m` chooses
+def pytest_collection_modifyitems(items):
+    """A test that asks for PyTorch, by a fixture or by importorskip("torch"), is a parity test."""
+    for item in items:
+        code = item.function.__code__
+        if {"torch", "torch_library", "hf"} & set(item.fixturenames) or (
+            "importorskip" in code.co_names and "torch" in code.co_consts
+        ):
+            item.add_marker("parity")
 
 
 @pytest.fixture(scope="session")

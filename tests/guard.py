@@ -1,9 +1,9 @@
 """CuPy's manners on a machine without a GPU: an array type over NumPy that never becomes a NumPy array by itself.
 
-Code written for NumPy breaks on CuPy in a few ways: it lets an array slip back to NumPy, mixes the two, takes the scalar
-that NumPy returns for a full reduction, uses a function or an option that CuPy has not. On `GuardArray` and its namespace
-`guard` each of these raises an error here. What CuPy does, and its lists of names, were read from CuPy 14.2. Where CuPy
-goes on with a silent transfer, or wraps an index that is out of range, the guard does likewise or is stricter.
+Code written for NumPy breaks on CuPy in a few ways: it lets an array slip back to NumPy, mixes the two, takes the
+scalar that NumPy returns for a full reduction, uses a function or an option that CuPy has not. On `GuardArray` and its
+namespace `guard` each of these raises an error here. What CuPy does, and its lists of names, were read from CuPy 14.2.
+Where CuPy transfers silently the guard is stricter; where it wraps an index that is out of range, so does the guard.
 
 `minitorch.backend.register_namespace("guard", guard, GuardArray)` makes it the device "guard".
 """
@@ -29,8 +29,9 @@ FUNCTIONS = frozenset(
     nanargmax nanargmin nancumprod nancumsum nanmax nanmean nanmedian nanmin nanprod nanstd nansum nanvar nonzero ones
     ones_like outer pad partition percentile permute_dims place prod ptp put put_along_axis putmask quantile ravel
     ravel_multi_index repeat require reshape resize roll rollaxis rot90 round searchsorted select sort split squeeze
-    stack std sum swapaxes take take_along_axis tensordot tile trace transpose trapezoid tri tril tril_indices trim_zeros
-    triu triu_indices union1d unique unravel_index unwrap vander var vdot vsplit vstack where zeros zeros_like
+    stack std sum swapaxes take take_along_axis tensordot tile trace transpose trapezoid tri tril tril_indices
+    trim_zeros triu triu_indices union1d unique unravel_index unwrap vander var vdot vsplit vstack where zeros
+    zeros_like
     """.split()
 )
 UFUNCS = frozenset(
@@ -44,18 +45,24 @@ UFUNCS = frozenset(
     reciprocal remainder right_shift rint sign signbit sin sinc sinh sqrt square subtract tan tanh true_divide trunc
     """.split()
 )
-PLAIN = frozenset("broadcast_shapes can_cast finfo iinfo isdtype isscalar issubdtype promote_types".split())  # no arrays
-ABOUT = frozenset("may_share_memory ndim result_type shape shares_memory size iscomplexobj isrealobj".split())  # no array out
+PLAIN = frozenset(
+    "broadcast_shapes can_cast finfo iinfo isdtype isscalar issubdtype promote_types".split()
+)  # no arrays
+ABOUT = frozenset(
+    "may_share_memory ndim result_type shape shares_memory size iscomplexobj isrealobj".split()
+)  # no array out
 NAMES = frozenset(
     """
     bool bool_ complex128 complex64 complexfloating dtype double e euler_gamma float16 float32 float64 floating generic
-    half inexact inf int16 int32 int64 int8 int_ integer intp nan ndindex newaxis number pi r_ c_ s_ signedinteger single
-    uint16 uint32 uint64 uint8 unsignedinteger index_exp
+    half inexact inf int16 int32 int64 int8 int_ integer intp nan ndindex newaxis number pi r_ c_ s_ signedinteger
+    single uint16 uint32 uint64 uint8 unsignedinteger index_exp
     """.split()
 )
 # Options that NumPy has and CuPy has not.
 REFUSED = {
-    name: frozenset(("where", "initial", "mean", "correction", "kind", "order", "subok", "like", "device", "stable", "mode"))
+    name: frozenset(
+        ("where", "initial", "mean", "correction", "kind", "order", "subok", "like", "device", "stable", "mode")
+    )
     for name in (*FUNCTIONS, "method")
 }
 REFUSED["sort"] = REFUSED["argsort"] = frozenset(("order", "stable"))  # kind is taken (and ignored: it is stable)
@@ -120,7 +127,7 @@ class GuardArray:
     # --- the implicit ones -------------------------------------------------------------------------------------------
 
     def __array__(self, dtype: Any = None, copy: Any = None):
-        raise TypeError("Implicit conversion to a NumPy array is not allowed. Please use `.get()` to construct a NumPy array explicitly.")  # fmt: skip
+        raise TypeError("Implicit conversion to a NumPy array is not allowed. Please use `.get()`.")
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any):
         if method == "__call__" and len(inputs) == 2 and not kwargs and isinstance(inputs[0], np.generic):
@@ -193,7 +200,9 @@ class GuardArray:
         method = getattr(self._hidden, name)
 
         def call(*args: Any, **kwargs: Any) -> Any:
-            _check_options(name, name if name in ("sort", "argsort", "astype", "ravel", "reshape", "copy") else "method", kwargs)
+            _check_options(
+                name, name if name in ("sort", "argsort", "astype", "ravel", "reshape", "copy") else "method", kwargs
+            )
             return _wrap(method(*map(_operand, args), **{k: _operand(v) for k, v in kwargs.items()}), self)
 
         return call
@@ -206,7 +215,13 @@ class _Memory:
         self.owner = array
         kind = array.dtype if array.dtype.kind in "biuf" else np.dtype(f"u{array.itemsize}")  # bfloat16
         pointer = array.__array_interface__["data"][0]
-        self.__array_interface__ = {"version": 3, "data": (pointer, False), "typestr": kind.str, "shape": array.shape, "strides": array.strides}  # fmt: skip
+        self.__array_interface__ = {
+            "version": 3,
+            "data": (pointer, False),
+            "typestr": kind.str,
+            "shape": array.shape,
+            "strides": array.strides,
+        }
 
 
 def _writable(array: np.ndarray) -> np.ndarray:
@@ -216,7 +231,11 @@ def _writable(array: np.ndarray) -> np.ndarray:
 def _wrap(value: Any, *sources: Any) -> Any:
     """A result of NumPy's as guard arrays; one that shares a source's memory is a view of it."""
     if isinstance(value, (tuple, list)):
-        return type(value)(_wrap(v, *sources) for v in value) if type(value) in (tuple, list) else tuple(_wrap(v, *sources) for v in value)
+        return (
+            type(value)(_wrap(v, *sources) for v in value)
+            if type(value) in (tuple, list)
+            else tuple(_wrap(v, *sources) for v in value)
+        )
     if isinstance(value, np.generic):
         return GuardArray(np.asarray(value))
     if not isinstance(value, np.ndarray):
@@ -244,7 +263,9 @@ def _index(index: Any, shape: tuple) -> Any:
     if not any(isinstance(p, (GuardArray, np.ndarray, list)) for p in parts):
         return parts if any(p is Ellipsis for p in parts) else (*parts, Ellipsis)
     parts = tuple(_operand(p) for p in parts)
-    taken = sum(p.ndim if isinstance(p, np.ndarray) and p.dtype == bool else p is not None and p is not Ellipsis for p in parts)
+    taken = sum(
+        p.ndim if isinstance(p, np.ndarray) and p.dtype == bool else p is not None and p is not Ellipsis for p in parts
+    )
     axis, wrapped = 0, []
     for p in parts:
         if p is Ellipsis:
@@ -279,7 +300,9 @@ def _binary(name: str) -> Any:
         other = _other(other)
         if other is NotImplemented:
             return other
-        function(self._hidden, other, out=self._hidden) if isinstance(function, np.ufunc) else _assign(self, function, other)
+        function(self._hidden, other, out=self._hidden) if isinstance(function, np.ufunc) else _assign(
+            self, function, other
+        )
         return self
 
     return forward, reflected, in_place
@@ -350,7 +373,11 @@ class _Function:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         name = self.__name__
         _check_options(name, name, kwargs)
-        if name in ("array", "asarray", "ascontiguousarray", "asanyarray") and args and not isinstance(args[0], GuardArray):
+        if (
+            name in ("array", "asarray", "ascontiguousarray", "asanyarray")
+            and args
+            and not isinstance(args[0], GuardArray)
+        ):
             data = args[0] if isinstance(args[0], np.ndarray) else _operand(args[0])
             return GuardArray(np.array(data, *args[1:], **kwargs))  # the explicit way in: a copy
         if name == "einsum":
@@ -367,7 +394,9 @@ class _Function:
 class _Linalg:
     """cupy.linalg, as far as it is NumPy's."""
 
-    NAMES = frozenset("cholesky det eigh eigvalsh inv lstsq matrix_power matrix_rank norm pinv qr slogdet solve svd".split())
+    NAMES = frozenset(
+        "cholesky det eigh eigvalsh inv lstsq matrix_power matrix_rank norm pinv qr slogdet solve svd".split()
+    )
 
     def __getattr__(self, name: str) -> Any:
         if name not in self.NAMES:

@@ -218,6 +218,10 @@ def test_a_tensor_dataset_is_indexed_once_a_batch(monkeypatch):
     """The fast way gives what collating row by row gives."""
     x, y = minitorch.arange(24.0).reshape(8, 3), minitorch.arange(8)
     data = Subset(TensorDataset(x, y), [7, 6, 5, 3, 1])
+    weights = TensorDataset(minitorch.ones(3, requires_grad=True))
+    (batch,) = DataLoader(weights, 3)
+    batch[0].sum().backward()
+    assert weights.tensors[0].grad.tolist() == [1, 1, 1]
     minitorch.manual_seed(2)
     fast = list(DataLoader(data, 2, shuffle=True))
     minitorch.manual_seed(2)
@@ -451,6 +455,17 @@ def test_errors_come_with_the_workers_traceback(kinds, caught):
     assert list(iterator) == [[4], [5]]  # it goes on
 
 
+class Stopping(Numbers):
+    def __getitem__(self, i):
+        return next(iter([])) if i == 2 else i
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_stop_iteration_is_no_end(workers):
+    with pytest.raises(RuntimeError, match="the dataset, or collate_fn, raised StopIteration"):
+        list(DataLoader(Stopping(4), num_workers=workers))
+
+
 def test_errors_outside_the_dataset():
     def broken_init(worker_id):
         raise RuntimeError(f"init of {worker_id}")
@@ -501,6 +516,8 @@ def test_workers_that_persist():
     iterator = iter(loader)
     next(iterator)  # left before its end: what is on the way is not mixed up with the next epoch's
     assert list(loader) == first and len({pid for pid, _ in first}) == 2
+    with pytest.raises(RuntimeError, match="a later iteration has taken over"):
+        next(iterator)
     stream = DataLoader(Resumable(3), 1, num_workers=1, persistent_workers=True, collate_fn=list)
     assert [list(stream) for _ in range(3)] == [[[0], [1], [2]]] * 3
     del loader, iterator, stream

@@ -63,11 +63,19 @@ def test_fast_equals_reference_over_the_table():
                         expected = evaluate(Library(), case, other, order)
                     assert sum(watch.count.values()) == after, "a fast path ran under reference_ops()"
                     what = describe(case, index, other)
-                    for kind, result in (("outputs", actual), ("first", actual), ("second", actual), ("outputs", again), ("first", again)):
+                    for kind, result in (
+                        ("outputs", actual),
+                        ("first", actual),
+                        ("second", actual),
+                        ("outputs", again),
+                        ("first", again),
+                    ):
                         for i, (a, b) in enumerate(zip(getattr(result, kind), getattr(expected, kind), strict=True)):
                             same(a, b, f"{what}: {kind}[{i}] of the fast path", 8 * case.tol, dtype)
     idle = sorted(op.__name__ for op, count in watch.count.items() if not count)
-    assert not idle, f"registered, and chosen by no sample of tests/cases (give the row a `large` one): {', '.join(idle)}"
+    assert not idle, (
+        f"registered, and chosen by no sample of tests/cases (give the row a `large` one): {', '.join(idle)}"
+    )
 
 
 def test_a_fast_path_is_a_whole_op():
@@ -75,7 +83,9 @@ def test_a_fast_path_is_a_whole_op():
     for reference, fast in fast_ops().items():
         assert issubclass(fast, reference) and fast.reference is reference
         for name in ("accepts", "forward", "backward", "reference_saved"):
-            assert name in vars(fast) or any(name in vars(c) for c in fast.__mro__[1:] if c is not reference and c not in reference.__mro__), f"{fast.__name__} has no {name}"
+            assert name in vars(fast) or any(
+                name in vars(c) for c in fast.__mro__[1:] if c is not reference and c not in reference.__mro__
+            ), f"{fast.__name__} has no {name}"
 
 
 def test_the_kernels_can_be_deleted():

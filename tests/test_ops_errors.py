@@ -21,4 +21,6 @@ def test_fails_and_says_why(case, index):
     what = describe(case, index, sample)
     assert re.search(error.match, message), f"{what}: the error does not hold {error.match!r}: {message}"
     assert len(message) > 15, f"{what}: an error says what was expected and what came: {message!r}"
-    assert not re.search(r"operands could not be broadcast|shape-mismatch for|ufunc '|array is \d-dim", message), f"{what}: NumPy's own words: {message}"
+    assert not re.search(r"operands could not be broadcast|shape-mismatch for|ufunc '|array is \d-dim", message), (
+        f"{what}: NumPy's own words: {message}"
+    )

@@ -11,7 +11,9 @@ from hypothesis.extra import numpy as npst
 
 import minitorch
 
-settings.register_profile("table", max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+settings.register_profile(
+    "table", max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
+)
 settings.load_profile("table")
 
 SHAPES = npst.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=4)
@@ -52,13 +54,18 @@ def test_two_operands_broadcast(shapes):
     a, b = (values(s, i) for i, s in enumerate(shapes.input_shapes))
     x, y = leaf(a), leaf(b)
     for ours, theirs, da, db in (
-        (x + y, a + b, 1.0, 1.0), (x - y, a - b, 1.0, -1.0), (x * y, a * b, b, a), (x / (y * y + 1), a / (b * b + 1), 1 / (b * b + 1), -a * 2 * b / (b * b + 1) ** 2),
+        (x + y, a + b, 1.0, 1.0), (x - y, a - b, 1.0, -1.0), (x * y, a * b, b, a),
+        (x / (y * y + 1), a / (b * b + 1), 1 / (b * b + 1), -a * 2 * b / (b * b + 1) ** 2),
     ):  # fmt: skip
         assert tuple(ours.shape) == shapes.result_shape
         np.testing.assert_allclose(ours.detach().numpy(), theirs, rtol=1e-13)
         c, (ga, gb) = grads(ours, x, y)
-        np.testing.assert_allclose(ga, undo_broadcast(np.broadcast_to(c * da, shapes.result_shape), a.shape), rtol=1e-9, atol=1e-12)
-        np.testing.assert_allclose(gb, undo_broadcast(np.broadcast_to(c * db, shapes.result_shape), b.shape), rtol=1e-9, atol=1e-12)
+        np.testing.assert_allclose(
+            ga, undo_broadcast(np.broadcast_to(c * da, shapes.result_shape), a.shape), rtol=1e-9, atol=1e-12
+        )
+        np.testing.assert_allclose(
+            gb, undo_broadcast(np.broadcast_to(c * db, shapes.result_shape), b.shape), rtol=1e-9, atol=1e-12
+        )
 
 
 @given(npst.mutually_broadcastable_shapes(num_shapes=3, max_dims=3, min_side=0, max_side=3))
@@ -75,7 +82,13 @@ def test_where_broadcasts(shapes):
 @st.composite
 def shape_and_axes(draw, shapes=SHAPES):
     shape = draw(shapes)
-    axes = draw(st.lists(st.integers(-len(shape), len(shape) - 1), unique_by=lambda i: i % len(shape), max_size=len(shape))) if shape else []
+    axes = (
+        draw(
+            st.lists(st.integers(-len(shape), len(shape) - 1), unique_by=lambda i: i % len(shape), max_size=len(shape))
+        )
+        if shape
+        else []
+    )
     return shape, tuple(axes), draw(st.booleans())
 
 
@@ -98,7 +111,11 @@ def test_reductions(drawn):
             check_linear(x, y)  # positively homogeneous: Euler's theorem
             y = x.var(axes, correction=0, keepdim=keepdim)
             np.testing.assert_allclose(y.detach().numpy(), a.var(axes, keepdims=keepdim), rtol=1e-10, atol=1e-12)
-            np.testing.assert_allclose(minitorch.logsumexp(x, axes, keepdim).detach().numpy(), np.log(np.exp(a).sum(axes, keepdims=keepdim)), rtol=1e-10)
+            np.testing.assert_allclose(
+                minitorch.logsumexp(x, axes, keepdim).detach().numpy(),
+                np.log(np.exp(a).sum(axes, keepdims=keepdim)),
+                rtol=1e-10,
+            )
 
 
 @given(shape_and_axes(SOLID), st.integers(0, 3))
@@ -158,7 +175,9 @@ def test_shapes(shape, data):
 
 
 def forward_only(index):
-    return not any(isinstance(i, slice) and (i.step or 1) < 0 for i in (index if isinstance(index, tuple) else (index,)))
+    return not any(
+        isinstance(i, slice) and (i.step or 1) < 0 for i in (index if isinstance(index, tuple) else (index,))
+    )
 
 
 def check_index(a, index, ours):
@@ -166,7 +185,11 @@ def check_index(a, index, ours):
     parts = index if isinstance(index, tuple) else (index,)
     arrays = any(isinstance(i, np.ndarray) for i in parts)
     first = tuple(slice(None) if isinstance(i, np.ndarray) else i for i in parts) if arrays else ...
-    then = tuple(i if isinstance(i, np.ndarray) else slice(None) for i in parts if not isinstance(i, int)) if arrays else index
+    then = (
+        tuple(i if isinstance(i, np.ndarray) else slice(None) for i in parts if not isinstance(i, int))
+        if arrays
+        else index
+    )
     x = leaf(a)
     y = x[ours]
     np.testing.assert_array_equal(y.detach().numpy(), a[first][then])
@@ -181,14 +204,26 @@ def check_index(a, index, ours):
     np.testing.assert_array_equal(written.numpy(), other)
 
 
-@given(SHAPES.flatmap(lambda s: st.tuples(st.just(s), npst.basic_indices(s, max_dims=6, allow_newaxis=True, allow_ellipsis=True))))
+@given(
+    SHAPES.flatmap(
+        lambda s: st.tuples(st.just(s), npst.basic_indices(s, max_dims=6, allow_newaxis=True, allow_ellipsis=True))
+    )
+)
 def test_basic_indexing(drawn):
     shape, index = drawn
     assume(forward_only(index))
     check_index(values(shape), index, index)
 
 
-@given(npst.array_shapes(min_dims=1, max_dims=3, min_side=1, max_side=4).flatmap(lambda s: st.tuples(st.just(s), npst.integer_array_indices(s, result_shape=npst.array_shapes(max_dims=2, max_side=3)), st.integers(0, 2))))
+@given(
+    npst.array_shapes(min_dims=1, max_dims=3, min_side=1, max_side=4).flatmap(
+        lambda s: st.tuples(
+            st.just(s),
+            npst.integer_array_indices(s, result_shape=npst.array_shapes(max_dims=2, max_side=3)),
+            st.integers(0, 2),
+        )
+    )
+)
 def test_integer_array_indexing(drawn):
     shape, index, drop = drawn
     index = index[: max(1, len(index) - drop)]
@@ -206,7 +241,13 @@ def test_mixed_indexing(shape, data):
         if kind == "int":
             parts.append(data.draw(st.integers(-n, n - 1)))
         elif kind == "slice":
-            parts.append(slice(data.draw(st.integers(0, n)), data.draw(st.one_of(st.none(), st.integers(0, n))), data.draw(st.integers(1, 2))))
+            parts.append(
+                slice(
+                    data.draw(st.integers(0, n)),
+                    data.draw(st.one_of(st.none(), st.integers(0, n))),
+                    data.draw(st.integers(1, 2)),
+                )
+            )
         elif kind == "array":
             parts.append(np.array(data.draw(st.lists(st.integers(-n, n - 1), min_size=length, max_size=length))))
         else:

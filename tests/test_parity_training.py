@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from minitorch.models import bert
 
 import minitorch
-from minitorch.models import bert
 
 pytestmark = pytest.mark.parity
 STEPS = 100

@@ -59,7 +59,7 @@ def bits(dtype, shape, seed=0):
     """Any bit pattern: NaNs with payloads, infinities, denormals."""
     dtype = np.dtype(dtype)
     array = np.random.default_rng(seed).integers(0, 256, (*shape, dtype.itemsize), np.uint8)
-    return (array[..., 0] % 2 == 0) if dtype.name == 'bool' else array.view(dtype).reshape(shape)
+    return np.asarray(array[..., 0] % 2 == 0) if dtype.name == "bool" else array.view(dtype).reshape(shape)
 
 
 # --- what comes back -------------------------------------------------------------------------------------------------
@@ -97,7 +97,10 @@ nested = st.recursive(
 )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large]
+
+
+@settings(max_examples=150, deadline=None, database=None, suppress_health_check=SLOW)
 @given(nested)
 def test_any_nesting_comes_back(obj):
     assert same(round_trip(obj), obj)

@@ -79,6 +79,8 @@ def grad(
     """
     if is_grads_batched:
         raise NotImplementedError("grad(is_grads_batched=True) is not offered; call grad once for each cotangent")
+    if materialize_grads and allow_unused is False:
+        raise ValueError("grad: materialize_grads=True gives zeros for unused inputs, which allow_unused=False refuses")
     outputs, inputs = _as_tuple(outputs), _as_tuple(inputs)
     grads = (None,) * len(outputs) if grad_outputs is None else _as_tuple(grad_outputs)
     for i, t in enumerate(inputs):

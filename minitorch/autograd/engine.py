@@ -56,7 +56,7 @@ class Op:
     sources: Sequence[Any] = ()  # for each saved value: where it came from, see `_note_sources`
     number: int = 0
     outputs: int = 1
-    hooks: dict[int, list] | None = None  # output number -> functions of its gradient
+    hooks: dict[int, dict] | None = None  # output number -> functions of its gradient; under 0 the tensor that retains it
     forward_line: str = ""
     shapes: Any = None  # of the outputs, kept only where there are several
 
@@ -146,7 +146,7 @@ class Op:
             if op.outputs > 1:
                 op.shapes = [(out.array.shape, out.array.dtype) for out in results]
         if cls.view:
-            views.note_view(cls, inputs[0], results, options)
+            views.note_view(cls, inputs[0], results, options, type(y) is tuple)
         if mode.anomaly:
             op._check_forward(arrays, results)
         return results[0] if type(y) is not tuple else results
@@ -226,7 +226,11 @@ class Op:
             Traced(self._reattach(value, source[0])) if self._leads_on(source) else value
             for value, source in itertools.zip_longest(saved, sources)
         )
-        result = twin.backward(*[g if g is None else Traced(g) for g in grads])
+        check, mode.check_nan = mode.check_nan, False  # a NaN is this op's, not one of those that its formula calls
+        try:
+            result = twin.backward(*[g if g is None else Traced(g) for g in grads])
+        finally:
+            mode.check_nan = check
         return [unwrap(g, self.xp) for g in (result if type(result) is tuple else (result,))]
 
     def _leads_on(self, source: Any) -> bool:
@@ -320,13 +324,17 @@ def walk(
             leaves[target] = g if target not in leaves else _plus(leaves[target], g)
 
     for root, g in zip(roots, grads):
-        send(root.grad_fn or root, root._index, g if create_graph else g.array)
+        value = g if create_graph else g.array if root.grad_fn is not None else g.array.copy()
+        send(root.grad_fn or root, root._index, value)
 
     while waiting:
         op = heapq.heappop(waiting)[1]
         cell = pending.pop(op)
         if op.hooks is not None:
-            _run_hooks(op, cell, create_graph)
+            for i, hooks in op.hooks.items():
+                if cell[i] is not None:
+                    g = _run_hooks(hooks, cell[i] if create_graph else Tensor(cell[i]))
+                    cell[i] = g if create_graph else g.array
         if useful is not None:
             if op in catch:
                 caught.update({(op, i): g for i, g in enumerate(cell)})
@@ -351,9 +359,8 @@ def walk(
 
     for leaf, g in leaves.items():
         g = g if create_graph else Tensor(g)
-        for hook in list((leaf._hooks or {}).values()):
-            changed = hook(g)
-            g = g if changed is None else changed
+        if leaf._hooks:
+            g = _run_hooks(leaf._hooks, g, copy=not create_graph)
         leaves[leaf] = g
         if accumulate:
             _accumulate(leaf, g, create_graph)
@@ -385,7 +392,7 @@ def _accumulate(leaf: Tensor, g: Tensor, create_graph: bool) -> None:
     if g.array.dtype != leaf.array.dtype:
         g = g.to(leaf.dtype)
     if leaf.grad is None:
-        leaf.grad = g
+        leaf.grad = g.clone() if create_graph else g
     elif create_graph:
         leaf.grad = leaf.grad + g
     else:
@@ -420,15 +427,22 @@ def _zeros(op: Op, i: int, create_graph: bool) -> Any:
     return Tensor(zeros) if create_graph else zeros
 
 
-def _run_hooks(op: Op, cell: list, create_graph: bool) -> None:
-    for i, hooks in op.hooks.items():  # type: ignore[union-attr]
-        if cell[i] is None:
+def _run_hooks(hooks: dict, g: Tensor, copy: bool = False) -> Tensor:
+    """The gradient after its hooks; then the tensor that retains it, if there is one, gets its copy."""
+    given = g
+    for hook in [hook for key, hook in hooks.items() if key]:
+        changed = hook(g)
+        if changed is None:
             continue
-        g = cell[i] if create_graph else Tensor(cell[i])
-        for hook in list(hooks):
-            changed = hook(g)
-            g = g if changed is None else changed
-        cell[i] = g if create_graph else g.array
+        if not isinstance(changed, Tensor):
+            raise TypeError(f"a hook of a gradient must return a Tensor or None, not {type(changed).__name__}")
+        if changed.shape != g.shape:
+            raise RuntimeError(f"a hook changed a gradient's shape from {tuple(g.shape)} to {tuple(changed.shape)}")
+        g = changed
+    retains = hooks[0]() if 0 in hooks else None
+    if retains is not None:
+        retains.grad = g.clone() if retains.grad is None else retains.grad + g
+    return g.clone() if copy and g is not given else g  # what a hook returned may be in use elsewhere
 
 
 def _check_backward(op: Op, cell: Sequence, results: Sequence) -> None:

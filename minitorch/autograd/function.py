@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import Any, Sequence
 
-from ..backend.dtypes import FLOATING
+from ..backend.dtypes import FLOATING, OF_NUMPY
 from ..tensor import Tensor
 from . import engine, views
 from .grad_mode import mode, no_grad
@@ -69,30 +70,39 @@ class FunctionNode(engine.Op):
     def backward_arrays(self, grads: Sequence) -> Sequence:
         with no_grad():
             results = self.backward_tensors([g if g is None else Tensor(g) for g in grads])
-        return [g if g is None else g.array for g in results]
+        return [g if g is None else g.array[...] for g in results]  # a view, of which a leaf takes a copy: it may be ctx's
 
     def backward_tensors(self, grads: Sequence) -> Sequence:
         self.check_saved()
         results = self.function.backward(self.ctx, *grads)
         results = results if isinstance(results, tuple) else (results,)
-        tensors = self.tensor_positions
-        extra = [g for g in results[len(self.positions) :] if g is not None]
-        if len(results) < len(self.positions) or extra:
+        extra = [g for g in results[self.arguments :] if g is not None]
+        if len(results) < self.arguments or extra:
             raise RuntimeError(
                 f"function {self.name}Backward returned an incorrect number of gradients "
-                f"(expected {len(self.positions)}, got {len(results)})"
+                f"(expected {self.arguments}, got {len(results)})"
             )
-        picked = [results[i] for i in tensors]
-        for i, g in zip(tensors, picked):
+        for i, g in enumerate(results[: self.arguments]):
+            if g is not None and i not in self.tensor_positions:
+                raise RuntimeError(f"function {self.name}Backward returned a gradient for argument {i}, which is not a tensor")
             if g is not None and not isinstance(g, Tensor):
                 raise TypeError(f"{self.name}.backward: expected a Tensor or None as gradient {i}, got {type(g).__name__}")
-        for g, shape, need in zip(picked, self.input_shapes, self.needs):
-            if need and g is not None and tuple(g.shape) != shape:
+        picked = [results[i] for i in self.tensor_positions]
+        return [self._fitted(g, *own) if need else None for g, own, need in zip(picked, self.inputs, self.needs)]
+
+    def _fitted(self, g: Tensor | None, shape: tuple, dtype: Any) -> Tensor | None:
+        """A gradient as its input needs it: summed where the input was broadcast, in the input's dtype."""
+        if g is None:
+            return None
+        if g.array.shape != shape:
+            new = g.array.ndim - len(shape)
+            if new < 0 or any(n not in (1, m) for n, m in zip(shape, g.array.shape[new:])):
                 raise RuntimeError(
-                    f"function {self.name}Backward returned an invalid gradient: got shape {tuple(g.shape)}, "
-                    f"expected {shape}"
+                    f"function {self.name}Backward returned an invalid gradient: got shape {tuple(g.shape)}, expected {shape}"
                 )
-        return picked
+            repeated = [new + i for i, n in enumerate(shape) if n == 1]
+            g = g.sum((*range(new), *repeated), keepdim=True).reshape(shape)
+        return g if g.array.dtype == dtype else g.to(OF_NUMPY[dtype])
 
 
 class Function:
@@ -140,14 +150,19 @@ class Function:
             else:
                 result = cls.forward(ctx, *args, **kwargs)
         if not recording:
+            for changed in ctx._dirty:
+                changed.bump_version()
             return result
         outputs = result if isinstance(result, tuple) else (result,)
+        for changed in ctx._dirty:
+            if not any(changed is out for out in outputs):
+                raise RuntimeError(f"{cls.__name__}: a tensor marked as dirty was not returned by forward")
         node = FunctionNode(cls, ctx)
         node.xp = args[places[0]].xp
         node.number = engine._next_number()
-        node.positions, node.tensor_positions = range(len(args)), places
+        node.arguments, node.tensor_positions = len(args), places
         node.needs = [needs[i] for i in places]
-        node.input_shapes = [tuple(args[i].shape) for i in places]
+        node.inputs = [(args[i].array.shape, args[i].array.dtype) for i in places]
         node.edges = [((args[i].grad_fn or args[i]), args[i]._index) if needs[i] else None for i in places]
         node.outputs = len(outputs)
 
@@ -159,12 +174,17 @@ class Function:
             dirty = any(out is d for d in ctx._dirty)
             fixed = any(out is t for t in ctx._non_differentiable) or out.array.dtype not in FLOATING
             if not dirty and any(out is a for a in args):
-                out = out.detach()  # an input returned as it is: a tensor of its own
+                with no_grad():
+                    out = out.view_as(out)  # an input returned as it is: a tensor of its own
             if dirty:
                 views.check_writable(out, cls.__name__, True)
-                out._counter[0] += 1
+            place = Tensor(out.array) if dirty else out
             if not fixed:
-                out._requires_grad, out.grad_fn, out._index = True, node, i
+                place._requires_grad, place.grad_fn, place._index = True, node, i
+            if dirty:
+                views.attach(out, place)
+            elif out._base is not None:
+                out._chain = None  # its gradient is this function's: a change in place of what it looks at is refused
             wrapped.append(out)
         if len(outputs) > 1:
             node.shapes = [
@@ -176,27 +196,42 @@ class Function:
             for t in ctx._to_save
         ]
         node.saved = tuple(t if t is None else t.array for t in saved)
-        node._note_sources([args[i] for i in places], [args[i].array for i in places], [w for w in wrapped if isinstance(w, Tensor)])
-        ctx._to_save, ctx._node = (), _Weak(node)
+        arrays = [None if any(args[i] is d for d in ctx._dirty) else args[i].array for i in places]
+        node._note_sources([args[i] for i in places], arrays, [w if isinstance(w, Tensor) else Tensor(None) for w in wrapped])
+        ctx._to_save, ctx._node = (), weakref.proxy(node)  # the node owns its context: the way back must not be a cycle
+        if mode.anomaly:
+            node._check_forward(arrays, [w for w in wrapped if isinstance(w, Tensor)])
         return tuple(wrapped) if isinstance(result, tuple) else wrapped[0]
 
 
-class _Weak:
-    """The context belongs to its node; a strong reference back would be a cycle."""
-
-    def __new__(cls, node: Any) -> Any:
-        import weakref
-
-        return weakref.proxy(node)
-
-
 def once_differentiable(backward: Any) -> Any:
-    """Decorator for a Function's backward that cannot be differentiated itself: create_graph stops there."""
+    """Decorator for a Function's backward that cannot be differentiated itself: a gradient of its gradient is refused."""
 
     def wrapped(ctx: Any, *grads: Any) -> Any:
         with no_grad():
-            return backward(ctx, *grads)
+            results = backward(ctx, *grads)
+        if not mode.enabled:
+            return results
+        refused = []
+        for g in results if isinstance(results, tuple) else (results,):
+            if isinstance(g, Tensor):
+                g = g.detach()
+                g._requires_grad, g.grad_fn = True, _TwiceDifferentiated(ctx)
+            refused.append(g)
+        return tuple(refused)
 
     return wrapped
+
+
+class _TwiceDifferentiated(engine.Op):
+    """Stands between a gradient that cannot be differentiated and what it depends on."""
+
+    def __init__(self, ctx: Context):
+        self.function_name, self.edges, self.number = ctx._node.name, ctx._node.edges, engine._next_number()
+
+    def backward_arrays(self, grads: Sequence) -> Sequence:
+        raise RuntimeError(f"trying to differentiate {self.function_name} twice; its backward is @once_differentiable")
+
+    backward_tensors = backward_arrays
 
 

@@ -70,15 +70,27 @@ def _add(parts: tuple) -> Tensor:
     return out
 
 
+def _directions(v: Any, inputs: tuple) -> tuple:
+    """v as a tuple, one direction for each input; a single input of one element needs none."""
+    if v is None:
+        if len(inputs) > 1 or inputs[0].numel() != 1:
+            raise RuntimeError("The vector v can only be None if the input is a single tensor with a single element")
+        return (Tensor(inputs[0].xp.ones(inputs[0].array.shape, inputs[0].array.dtype)),)
+    vs = (v,) if isinstance(v, Tensor) else tuple(v)
+    if len(vs) != len(inputs):
+        raise RuntimeError(f"v has {len(vs)} tensors, the function {len(inputs)} inputs")
+    for given, t in zip(vs, inputs):
+        if given.shape != t.shape:
+            raise RuntimeError(f"v has shape {tuple(given.shape)}, the input {tuple(t.shape)}")
+    return vs
+
+
 def jvp(func: Callable, inputs: Any, v: Any = None, create_graph: bool = False, strict: bool = False) -> tuple:
     """(func(inputs), J v): two backward passes. u -> u^T J is linear in u; its derivative along v is J v."""
     with enable_grad():
         inputs, single = _prepare(inputs, create_graph)
         outputs, single_out = _call(func, inputs)
-        vs = tuple(Tensor(t.xp.ones(t.array.shape, t.array.dtype)) for t in inputs) if v is None else (v,) if isinstance(v, Tensor) else tuple(v)
-        for given, t in zip(vs, inputs):
-            if given.shape != t.shape:
-                raise RuntimeError(f"v has shape {tuple(given.shape)}, the input {tuple(t.shape)}")
+        vs = _directions(v, inputs)
         products = []
         for out in outputs:
             u = Tensor(out.xp.zeros(out.array.shape, out.array.dtype), requires_grad=True)
@@ -139,7 +151,7 @@ def hvp(func: Callable, inputs: Any, v: Any = None, create_graph: bool = False, 
         tensors, single = _prepare(inputs, create_graph)
         out = func(*tensors)
         first = _grads(out, tensors, None, True, strict)
-        vs = (v,) if isinstance(v, Tensor) else tuple(v)
+        vs = _directions(v, tensors)
         product = _grads(_add(tuple((g * w).sum() for g, w in zip(first, vs))), tensors, None, create_graph, strict)
     return _finish(out, create_graph), _finish(product[0] if single else product, create_graph)
 

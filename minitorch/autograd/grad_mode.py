@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import inspect
 import threading
-from typing import Any
 
 
 class _Mode(threading.local):
@@ -31,14 +30,21 @@ class _Switch:
             @functools.wraps(function)
             def steps(*args, **kwargs):  # the switch holds while the generator runs, not while it waits
                 generator = function(*args, **kwargs)
-                sent: Any = None
+                resume, value = generator.send, None
                 while True:
                     with self._again():
                         try:
-                            item = generator.send(sent)
+                            item = resume(value)
                         except StopIteration as stop:
                             return stop.value
-                    sent = yield item
+                    try:
+                        resume, value = generator.send, (yield item)
+                    except GeneratorExit:
+                        with self._again():
+                            generator.close()
+                        raise
+                    except BaseException as error:
+                        resume, value = generator.throw, error
 
             return steps
 
@@ -120,8 +126,7 @@ class inference_mode(_Switch):
 
     def __enter__(self):
         self._before = mode.enabled, mode.inference
-        if self._value:
-            mode.enabled, mode.inference = False, True
+        mode.enabled, mode.inference = not self._value, self._value
 
     def __exit__(self, *exc):
         mode.enabled, mode.inference = self._before

@@ -78,6 +78,11 @@ def _check(func: Callable, inputs: tuple, checked: list, eps: float, atol: float
                     given = Tensor(out.xp.asarray(v, dtype=out.array.dtype))
                     (g,) = grad(out, inputs[i], given, retain_graph=True, allow_unused=True)
                 analytic_all = np.zeros(shape) if g is None else to_numpy(g.array)
+                if analytic_all.shape != shape:
+                    raise GradcheckError(
+                        f"gradcheck: output {o} with respect to input {i}: the gradient has shape {analytic_all.shape}, the "
+                        f"input {shape}: was a sum over broadcast dimensions left out?"
+                    )
                 for u, columns in zip(directions, numeric):
                     analytic, expected = float((analytic_all * u).sum()), float((v * columns[o]).sum())
                     if not np.isclose(analytic, expected, rtol=rtol, atol=atol, equal_nan=True):

@@ -12,11 +12,11 @@ from __future__ import annotations
 from typing import Any
 
 from ..tensor import Tensor
-from .grad_mode import mode
+from .grad_mode import enable_grad, mode
 
 
-def note_view(op: type, x: Tensor, results: tuple, options: dict) -> None:
-    """Remembers how the results of a view op came from x, if they really share its memory."""
+def note_view(op: type, x: Tensor, results: tuple, options: dict, several: bool) -> None:
+    """Remembers how the results of a view op came from x, if they really share its memory. several: a tuple of them."""
     for i, out in enumerate(results):
         owner = getattr(out.array, "base", None)
         if owner is None or (owner is not x.array and owner is not getattr(x.array, "base", None)):
@@ -24,8 +24,7 @@ def note_view(op: type, x: Tensor, results: tuple, options: dict) -> None:
         out._base = x if x._base is None else x._base
         out._counter = x._counter
         out._seen = x._counter[0]
-        several = len(results) > 1 or x._chain is None
-        out._chain = None if several else (*x._chain, (op, options))
+        out._chain = None if several or x._chain is None else (*x._chain, (op, options))
         out._made_without_grad = x._made_without_grad or not mode.enabled
 
 
@@ -34,17 +33,27 @@ def refresh(view: Tensor) -> None:
     base = view._base
     if view._seen == view._counter[0] or base is None:
         return
-    if base._written > view._seen and not base._requires_grad and view.grad_fn is not None:
-        view._requires_grad, view.grad_fn, view._index = False, None, 0  # the whole base was overwritten by constants
-    elif base._requires_grad and base.grad_fn is not None and base._written > view._seen:
+    if base._requires_grad and base.grad_fn is not None and base._written > view._seen:
         if view._chain is None:
             raise RuntimeError(
-                "this tensor is one of several views that one operation returned (split, unbind ...), and the tensor "
-                "that they share has been modified in place since; use narrow or select, or clone() before the change"
+                "this tensor is one of several views that one operation returned (split, unbind ...), or a custom "
+                "Function returned it; the memory that it shares has been modified in place since. Use narrow or select, "
+                "or clone() before the change"
             )
-        replay = _replay(base, view._chain)
-        view._requires_grad, view.grad_fn, view._index = replay._requires_grad, replay.grad_fn, replay._index
+        with enable_grad():  # the place in the graph does not depend on who asks for it
+            take_place(view, _replay(base, view._chain))
     view._seen = view._counter[0]
+
+
+def take_place(tensor: Tensor, of: Tensor) -> None:
+    """Gives `tensor` the place of another in the graph. If it retains its gradient, it retains the new one."""
+    retains = tensor._retains
+    if retains:
+        tensor.grad_fn.hooks[tensor._index].pop(0)
+        tensor._retains = False
+    tensor._requires_grad, tensor.grad_fn, tensor._index = of._requires_grad, of.grad_fn, of._index
+    if retains:
+        tensor.retain_grad()
 
 
 def _replay(base: Tensor, chain: tuple) -> Tensor:
@@ -65,7 +74,7 @@ def check_writable(target: Tensor, name: str, recording: bool) -> None:
     if not mode.enabled:
         return
     owner = target if target._base is None else target._base
-    if owner._requires_grad and owner.grad_fn is None:
+    if any(t._requires_grad and t.grad_fn is None for t in (owner, target)):
         what = "a leaf tensor" if owner is target else "a view of a leaf tensor"
         raise RuntimeError(
             f"{name}: {what} that requires grad is being used in an in-place operation; change it under "
@@ -74,8 +83,9 @@ def check_writable(target: Tensor, name: str, recording: bool) -> None:
     if target._base is not None and (recording or owner._requires_grad):
         if target._chain is None:
             raise RuntimeError(
-                f"{name}: the tensor is one of several views that one operation returned (split, unbind ...); its "
-                "gradient could not be right after an in-place change. Use narrow or select, or clone() it first"
+                f"{name}: the tensor is one of several views that one operation returned (split, unbind ...), or a view "
+                "that a custom Function returned; its gradient could not be right after an in-place change. Use narrow or "
+                "select, or clone() it first"
             )
         if target._made_without_grad:
             raise RuntimeError(
@@ -117,17 +127,18 @@ def attach(target: Tensor, result: Tensor) -> None:
     """After target's memory holds result's numbers: the bookkeeping of version, node, and base."""
     target._counter[0] += 1
     base = target._base
-    if not mode.enabled or base is None:
-        if mode.enabled:
-            target._requires_grad, target.grad_fn, target._index = (
-                result._requires_grad, result.grad_fn, result._index)  # fmt: skip
-            target._written = target._counter[0]
+    if not mode.enabled:
+        return
+    from ..ops.index import WriteView
+
+    if base is None:
+        if target._requires_grad and not result._requires_grad:  # overwritten by constants: a gradient of zeros
+            result = WriteView.apply(target, result, chain=())
+        take_place(target, result)
+        target._written = target._counter[0]
         return
     if base._requires_grad or result._requires_grad:
-        from ..ops.index import WriteView
-
-        whole = WriteView.apply(base, result, chain=target._chain)
-        base._requires_grad, base.grad_fn, base._index = whole._requires_grad, whole.grad_fn, whole._index
+        take_place(base, WriteView.apply(base, result, chain=target._chain))
         base._written = target._counter[0]
     refresh(target)
     target._seen = target._counter[0]

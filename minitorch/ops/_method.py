@@ -6,6 +6,7 @@ import operator
 from typing import Any, Callable
 
 from ..autograd import views
+from ..autograd.grad_mode import mode
 from ..tensor import Tensor
 
 
@@ -39,6 +40,11 @@ def as_tensor_like(value: Any, like: Tensor) -> Tensor:
     from ..backend.dtypes import number_dtype
 
     return value if isinstance(value, Tensor) else scalar(value, like.device, number_dtype(value))
+
+
+def constant(t: Tensor) -> Any:
+    """t's array, for an op that keeps it: a copy while recording, since t may be changed before the backward pass."""
+    return t.array.copy() if mode.enabled else t.array
 
 
 def read_shape(shape: tuple, name: str) -> tuple:

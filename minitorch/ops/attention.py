@@ -7,6 +7,7 @@ import math
 from ..autograd.engine import Op
 from ..backend import dtypes
 from ..tensor import Tensor
+from ._method import constant
 from .elementwise import where
 from .index import IndexAdd
 from .matmul import matmul
@@ -53,7 +54,7 @@ def embedding(input, weight, padding_idx=None, max_norm=None, norm_type=2.0, sca
         _renormalize(weight, index, max_norm, norm_type)
     if input.device != weight.device:
         raise RuntimeError(f"embedding: expected input and weight on one device, got {input.device} and {weight.device}")
-    return Embedding.apply(weight, index=index, padding=padding_idx)
+    return Embedding.apply(weight, index=constant(input), padding=padding_idx)
 
 
 def _renormalize(weight: Tensor, index, max_norm: float, norm_type: float) -> None:

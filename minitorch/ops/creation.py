@@ -298,8 +298,8 @@ def to(self, *args, dtype=None, device=None, non_blocking=False, copy=False, mem
     return out.clone() if copy and out is self else out
 
 
-@tensor_method
-def type(self, dtype=None):
+@tensor_method(name="type")
+def _type(self, dtype=None):
     """The name of the tensor's type, or the tensor converted to `dtype`."""
     if dtype is None:
         names = {"float32": "Float", "float64": "Double", "float16": "Half", "bfloat16": "BFloat16", "int64": "Long",

@@ -820,6 +820,9 @@ def clamp(input, min=None, max=None):
             y = where(isnan(y) | (y >= min), y, min)
         return y if max is None else where(isnan(y) | (y <= max), y, max)
     d = dtypes.result_dtype([input.dtype], [], [dtypes.number_dtype(b) for b in (min, max) if b is not None])
+    if d.category == 1:  # the limits of an integer dtype are bounds too
+        limits = dtypes.iinfo(d)
+        min, max = (b if b is None else sorted((limits.min, b, limits.max))[1] for b in (min, max))
     return Clamp.apply(input.to(d), lowest=min, highest=max)
 
 

@@ -14,7 +14,7 @@ from ..autograd.engine import Op
 from ..backend import dtypes
 from ..backend.scatter import add_at
 from ..tensor import Tensor
-from ._method import read_dim, tensor_method, unbroadcast
+from ._method import constant, read_dim, tensor_method, unbroadcast
 from .elementwise import Cast, Clone
 
 
@@ -26,7 +26,7 @@ class Slice(Op):
     def forward(self, x, *, index):
         self.save(index, x.shape)
         y = x[index]
-        return y if isinstance(y, type(x)) else x[(*index, Ellipsis)]  # NumPy would make a scalar of one element
+        return y if isinstance(y, type(x)) else x[index + (Ellipsis,)]  # NumPy would make a scalar of one element
 
     def backward(self, dy):
         index, shape = self.saved
@@ -275,7 +275,7 @@ def _item(i: Any, x: Tensor) -> Any:
             i = i != 0
         if i.ndim == 0 and i.dtype is not dtypes.bool_:
             return int(i)
-        array = i.array
+        array = constant(i)
         return array if type(array) is type(x.array) else x.xp.asarray(i.cpu().array)
     if isinstance(i, (bool, np.bool_)):
         return x.xp.asarray(bool(i))
@@ -387,7 +387,7 @@ def _index_array(index: Tensor, input: Tensor, name: str) -> Any:
         raise RuntimeError(f"{name}(): expected an int64 or int32 tensor for index, got {got}")
     if index.device != input.device:
         raise RuntimeError(f"{name}(): expected index on {input.device}, got {index.device}; move it with .to('{input.device}')")
-    return index.array
+    return constant(index)
 
 
 def _check_bounds(index: Any, n: int, name: str) -> None:
@@ -523,7 +523,8 @@ def masked_select(input, mask):
     from .shape import broadcast_tensors
 
     input, mask = broadcast_tensors(input, mask)
-    return Index.apply(input, index=(mask.array,)) if input.ndim else Index.apply(input.reshape(1), index=(mask.array.reshape(1),))
+    k = constant(mask)
+    return Index.apply(input, index=(k,)) if input.ndim else Index.apply(input.reshape(1), index=(k.reshape(1),))
 
 
 @tensor_method

@@ -8,7 +8,7 @@ from typing import Any
 from ..autograd.engine import Op
 from ..backend import dtypes
 from ..tensor import Tensor
-from ._method import unbroadcast
+from ._method import constant, unbroadcast
 from .activation import LogSigmoid, Sigmoid
 from .elementwise import where
 from .softmax import Softmax, log_softmax
@@ -106,7 +106,7 @@ def _rows(input: Tensor, target: Tensor, name: str) -> tuple[Tensor, Any]:
     if tuple(target.shape) != tuple(expected):
         raise RuntimeError(f"{name}: expected target of shape {tuple(expected)} for input {tuple(input.shape)}, got {tuple(target.shape)}")
     x = input if input.ndim <= 2 else input.movedim(1, -1)
-    return x.reshape(-1, input.shape[0 if input.ndim == 1 else 1]), target.array.reshape(-1)
+    return x.reshape(-1, input.shape[0 if input.ndim == 1 else 1]), constant(target).reshape(-1)
 
 
 def cross_entropy(
@@ -130,7 +130,7 @@ def cross_entropy(
         loss = x.sum(1)
     else:
         loss = CrossEntropy.apply(
-            x, target=t, weight=None if weight is None else weight.array, ignore_index=ignore_index, smoothing=label_smoothing
+            x, target=t, weight=None if weight is None else constant(weight), ignore_index=ignore_index, smoothing=label_smoothing
         )
     if reduction == "none":
         return loss.reshape(target.shape)

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..autograd.engine import Op
 from ..tensor import Size, Tensor
-from ._method import read_dim, read_shape, tensor_method, unbroadcast
+from ._method import read_dim, read_dims, read_shape, tensor_method, unbroadcast
 
 
 class Reshape(Op):
@@ -440,7 +440,7 @@ def repeat_interleave(input, repeats, dim=None):
 @tensor_method
 def flip(input, *dims):
     """In reverse order along `dims`; a copy."""
-    return Flip.apply(input, axis=tuple(read_dim(d, input.ndim) for d in read_shape(dims, "flip")))
+    return Flip.apply(input, axis=read_dims(read_shape(dims, "flip"), input.ndim) or ())
 
 
 @tensor_method

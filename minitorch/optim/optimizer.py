@@ -5,6 +5,7 @@ from copy import deepcopy
 from itertools import chain
 
 from ..autograd import enable_grad, no_grad
+from ..backend import fastpath
 from ..nn.module import clear_grad
 from ..tensor import Tensor
 
@@ -15,7 +16,8 @@ class Optimizer:
     params: tensors, (name, tensor) pairs, or dictionaries {"params": tensors, option: value, ...}: groups with options
     of their own; `defaults` fills in the others. `state[parameter]` is a dictionary of tensors (or numbers).
 
-    A subclass defines `init_state`, `update`, and `check`; or `step`, as in PyTorch.
+    A subclass defines `init_state`, `update`, and `check`; or `step`, as in PyTorch. A fast path for it is a subclass
+    with an `update` of its own and `accepts(p, g, state, group)`, registered as an op's is (backend/fastpath.py).
     """
 
     def __init__(self, params, defaults):
@@ -100,8 +102,11 @@ class Optimizer:
                 if p.grad is None:
                     continue
                 state = self.state.get(p) or self.init_state(p, group)
-                g = p.grad.array
-                self.update(p.xp, p.array, -g if group["maximize"] else g, state, group)
+                xp, g = p.xp, p.grad.array
+                g = -g if group.get("maximize") else g
+                fast = fastpath.ACTIVE[xp].get(type(self))
+                rule = fast if fast is not None and fast.accepts(p.array, g, state, group) else type(self)
+                rule.update(self, xp, p.array, g, state, group)
                 if state:
                     self.state[p] = state
                 p.bump_version()

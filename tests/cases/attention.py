@@ -1,4 +1,6 @@
 """Scaled dot-product attention and embeddings."""
+# fmt: off
+# ruff: noqa: E731
 
 import numpy as np
 
@@ -9,15 +11,28 @@ def attentions(d):
     q, k, v = (2, 2, 3, 4), (2, 2, 5, 4), (2, 2, 5, 6)
     some = d.bool(3, 5)
     some[:, 0] = True  # no row without a key
-    yield from (S(d(*q), d(*k), d(*v)), S(d(3, 4), d(5, 4), d(5, 4)), S(d(2, 3, 4), d(2, 5, 4), d(2, 5, 4)), S(d(*q), d(*k), d(*v), scale=0.3), S(d(*q), d(*k), d(*v), const(d(3, 5))), S(d(*q), d(*k), d(*v), const(d(2, 1, 1, 5))))
-    yield from (S(d(*q), d(*k), d(*v), some), S(d(*q), d(*k), d(*v), attn_mask=some[None, None]), S(d(2, 2, 3, 4), d(2, 2, 3, 4), d(2, 2, 3, 4), is_causal=True), S(d(*q), d(*k), d(*v), is_causal=True), S(d(*q), d(*k), d(*v), d(2, 2, 3, 5)), S(d(*q), d(*k), d(*v), d(3, 5)))
-    yield from (S(d(2, 4, 3, 4), d(2, 2, 5, 4), d(2, 2, 5, 4), enable_gqa=True), S(d(1, 1, 1, 4), d(1, 1, 1, 4), d(1, 1, 1, 4)), S(d.transposed(2, 2, 3, 4), d.transposed(2, 2, 3, 4), d.transposed(2, 2, 3, 4)))
+    yield from (S(d(*q), d(*k), d(*v)), S(d(3, 4), d(5, 4), d(5, 4)), S(d(2, 3, 4), d(2, 5, 4), d(2, 5, 4)),
+        S(d(*q), d(*k), d(*v), scale=0.3), S(d(*q), d(*k), d(*v), const(d(3, 5))),
+        S(d(*q), d(*k), d(*v), const(d(2, 1, 1, 5))))
+    yield from (S(d(*q), d(*k), d(*v), some), S(d(*q), d(*k), d(*v), attn_mask=some[None, None]),
+        S(d(2, 2, 3, 4), d(2, 2, 3, 4), d(2, 2, 3, 4), is_causal=True), S(d(*q), d(*k), d(*v), is_causal=True),
+        S(d(*q), d(*k), d(*v), d(2, 2, 3, 5)), S(d(*q), d(*k), d(*v), d(3, 5)))
+    yield from (S(d(2, 4, 3, 4), d(2, 2, 5, 4), d(2, 2, 5, 4), enable_gqa=True),
+        S(d(1, 1, 1, 4), d(1, 1, 1, 4), d(1, 1, 1, 4)), S(d.transposed(2, 2, 3, 4), d.transposed(2, 2, 3, 4),
+        d.transposed(2, 2, 3, 4)))
 
 
-row("nn.functional.scaled_dot_product_attention", attentions, dtypes=FLOATS, tol=4, errors=lambda d: [E("(?s)4.*5|5.*4", d(2, 3, 4), d(2, 3, 5), d(2, 3, 4)), E("(?i)is_causal", d(2, 3, 4), d(2, 3, 4), d(2, 3, 4), const(d(3, 3)), is_causal=True)])
+row("nn.functional.scaled_dot_product_attention", attentions, dtypes=FLOATS, tol=4,
+    errors=lambda d: [E("(?s)4.*5|5.*4", d(2, 3, 4), d(2, 3, 5), d(2, 3, 4)), E("(?i)is_causal", d(2, 3, 4), d(2, 3, 4),
+    d(2, 3, 4), const(d(3, 3)), is_causal=True)])
 
-ids = lambda d, *shape: d.int(*shape, low=0, high=4)  # noqa: E731
+ids = lambda d, *shape: d.int(*shape, low=0, high=4)
 # the row of padding_idx gets no gradient, whatever the differences say
-row("nn.functional.embedding", lambda d: [S(ids(d, 5), d(4, 3)), S(ids(d, 2, 3), d(4, 3)), S(np.array(2), d(4, 3)), S(np.array([0, 0, 0]), d(4, 3)), S(ids(d, 0), d(4, 3)), rough(ids(d, 6), d(4, 3), padding_idx=1), rough(ids(d, 6), d(4, 3), padding_idx=-1), S(ids(d, 5).astype("int32"), d(4, 3)), S(ids(d, 5), d.transposed(4, 3))],
-    errors=lambda d: [E("(?s)(4|range)", np.array([4]), d(4, 3)), E("(?i)int", d(2), d(4, 3)), E("(?s)-1|range", np.array([-1]), d(4, 3))])  # fmt: skip
-row("nn.functional.one_hot", lambda d: [S(ids(d, 5), 4), S(ids(d, 2, 3), num_classes=6), S(np.array([0, 2])), S(np.array(1), 3)], gradient=False, dtypes=(), result=None, errors=lambda d: [E("", np.array([5]), 3), E("", np.array([-1]), 3)])
+row("nn.functional.embedding", lambda d: [S(ids(d, 5), d(4, 3)), S(ids(d, 2, 3), d(4, 3)), S(np.array(2), d(4, 3)),
+    S(np.array([0, 0, 0]), d(4, 3)), S(ids(d, 0), d(4, 3)), rough(ids(d, 6), d(4, 3), padding_idx=1),
+    rough(ids(d, 6), d(4, 3), padding_idx=-1), S(ids(d, 5).astype("int32"), d(4, 3)), S(ids(d, 5), d.transposed(4, 3))],
+    errors=lambda d: [E("(?s)(4|range)", np.array([4]), d(4, 3)), E("(?i)int", d(2), d(4, 3)),
+    E("(?s)-1|range", np.array([-1]), d(4, 3))])
+row("nn.functional.one_hot", lambda d: [S(ids(d, 5), 4), S(ids(d, 2, 3), num_classes=6), S(np.array([0, 2])),
+    S(np.array(1), 3)], gradient=False, dtypes=(), result=None, errors=lambda d: [E("", np.array([5]), 3),
+    E("", np.array([-1]), 3)])

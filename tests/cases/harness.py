@@ -101,7 +101,8 @@ def rebuild(sample: Sample, change: Callable[[np.ndarray], np.ndarray], constant
             return const(visit(value.array))
         if isinstance(value, np.ndarray) and is_float(value):
             if id(value) not in done:
-                done[id(value)] = np.asarray(change(value))
+                changed = change(value)
+                done[id(value)] = changed if isinstance(changed, const) else np.asarray(changed)
             return done[id(value)]
         return value
 
@@ -121,7 +122,9 @@ def cast(sample: Sample, dtype: str) -> Sample:
             with np.errstate(over="ignore"):
                 values = array[signs].astype(ml_dtypes.bfloat16 if dtype == "bfloat16" else dtype, order="K")[signs]
         else:
-            whole = np.nan_to_num(np.round(array * 8), posinf=40, neginf=-40).clip(-40, 40)  # keeps distinct values apart
+            whole = np.nan_to_num(np.round(array * 8), posinf=40, neginf=-40).clip(
+                -40, 40
+            )  # keeps distinct values apart
             values = (whole + 40 if dtype == "uint8" else whole).astype(dtype)
         return np.asarray(values)
 
@@ -157,6 +160,7 @@ class Result:
     dtypes: list[str] = field(default_factory=list)
     first: list = field(default_factory=list)  # a gradient for each of `leaves(sample)`
     second: list = field(default_factory=list)  # and for each cotangent after them
+    third: list = field(default_factory=list)
     differentiable: bool = False
 
 
@@ -187,7 +191,7 @@ def order_of(case: Case, sample: Sample) -> int:
     """The highest order of gradients that this sample is good for."""
     if not case.gradient or not sample.gradient or not leaves(sample):
         return 0
-    return 2 if case.second and sample.smooth else 1
+    return 2 if case.second and (sample.smooth or sample.large) else 1
 
 
 def call(lib: Library, case: Case, sample: Sample, requires_grad: bool = False) -> tuple[Any, list]:
@@ -215,7 +219,7 @@ def call(lib: Library, case: Case, sample: Sample, requires_grad: bool = False) 
 def evaluate(
     lib: Library, case: Case, sample: Sample, order: int = 0, cotangents: list[np.ndarray] | None = None, seed: int = 0
 ) -> Result:
-    """Outputs; with `order` 1 the gradients of <outputs, random cotangents>; with 2 those of <gradients, random> too."""
+    """Outputs; the gradients of <outputs, random cotangents>; from `order` 2 on those of <gradients, random>, and so on."""
     value, inputs = call(lib, case, sample, requires_grad=order > 0)
     flat = flatten(value)
     result = Result()
@@ -237,14 +241,16 @@ def evaluate(
     weights = [lib.tensor(array, requires_grad=order > 1) for array in cotangents]
     first = lib.grad([flat[i] for i in targets], inputs, weights, create_graph=order > 1)
     result.first = [zero if g is None else lib.array(g) for g, zero in zip(first, zeros, strict=True)]
-    if order > 1:
-        variables = inputs + weights
-        result.second = zeros + [np.zeros_like(array) for array in cotangents]
-        live = [i for i, g in enumerate(first) if g is not None and g.requires_grad]
-        if live:
-            probes = noise(leaves(sample), seed + 1)
-            second = lib.grad([first[i] for i in live], variables, [lib.tensor(probes[i]) for i in live])
-            result.second = [z if g is None else lib.array(g) for g, z in zip(second, result.second, strict=True)]
+    gradients, shapes = first, leaves(sample)
+    for k in range(2, order + 1):
+        variables, higher = inputs + weights, zeros + [np.zeros_like(array) for array in cotangents]
+        live = [i for i, g in enumerate(gradients) if g is not None and g.requires_grad]
+        probes = noise(shapes, seed + k - 1)
+        roots, probed = [gradients[i] for i in live], [lib.tensor(probes[i]) for i in live]
+        gradients = lib.grad(roots, variables, probed, create_graph=k < order) if live else [None] * len(variables)
+        higher = [zero if g is None else lib.array(g) for g, zero in zip(gradients, higher, strict=True)]
+        setattr(result, ("second", "third")[k - 2], higher)
+        shapes = leaves(sample) + cotangents
     return result
 
 
@@ -269,7 +275,9 @@ def describe(case: Case, index: int, sample: Sample) -> str:
 TOLERANCE = {"bfloat16": (2e-2, 1e-2), "float16": (2e-3, 1e-3), "float32": (2e-6, 1e-6), "float64": (1e-12, 1e-13)}
 
 
-def same(actual: Any, expected: Any, what: str, tol: float = 1.0, dtype: str | None = None, exact: bool = False) -> None:
+def same(
+    actual: Any, expected: Any, what: str, tol: float = 1.0, dtype: str | None = None, exact: bool = False
+) -> None:
     """Values equal within the dtype's tolerance, relative to the array's own size; shapes and dtypes exactly."""
     if not isinstance(expected, np.ndarray):
         assert type(actual) is type(expected) and actual == expected, f"{what}: {actual!r}, expected {expected!r}"
@@ -280,7 +288,9 @@ def same(actual: Any, expected: Any, what: str, tol: float = 1.0, dtype: str | N
     if exact or not is_float(expected):
         rtol = atol = 0.0
     else:
-        rtol, atol = (tol * max(t) for t in zip(*(TOLERANCE[d] for d in {dtype, expected.dtype.name} if d), strict=True))
+        rtol, atol = (
+            tol * max(t) for t in zip(*(TOLERANCE[d] for d in {dtype, expected.dtype.name} if d), strict=True)
+        )
     a, b = (np.asarray(v, np.float64 if is_float(expected) else v.dtype) for v in (actual, expected))
     if a.dtype.kind == "f":
         finite = b[np.isfinite(b)]
@@ -292,4 +302,6 @@ def same(actual: Any, expected: Any, what: str, tol: float = 1.0, dtype: str | N
         wrong = a != b
     if wrong.any():
         where = tuple(int(i) for i in np.argwhere(wrong)[0])
-        raise AssertionError(f"{what}: at {where} {a[where]!r}, expected {b[where]!r} ({int(wrong.sum())} of {wrong.size} differ)")
+        raise AssertionError(
+            f"{what}: at {where} {a[where]!r}, expected {b[where]!r} ({int(wrong.sum())} of {wrong.size} differ)"
+        )

@@ -45,7 +45,7 @@ class Sample:
     kwargs: dict
     smooth: bool = True  # the function is differentiable here and well scaled: central differences may be taken
     gradient: bool = True
-    large: bool = False  # for fast paths that only accept large inputs; no differences, no guard
+    large: bool = False  # no differences, and not on the guard
 
 
 def S(*args, **kwargs) -> Sample:
@@ -63,6 +63,7 @@ def edge(*args, **kwargs) -> Sample:
 
 
 def large(*args, **kwargs) -> Sample:
+    """For fast paths that take only large inputs."""
     return Sample(arrays(args), kwargs, smooth=False, large=True)
 
 
@@ -121,8 +122,12 @@ unit = between(-0.9, 0.9)
 probability = between(0.05, 0.95)
 above_one = between(1.1, 4.0)
 
-SPECIAL = np.array([np.inf, -np.inf, np.nan, 0.0, -0.0, 1.0, -1.0, 0.5, -0.5, 2.5, -3.0, 1e-30, -1e-30, 1e30, -1e30, 20.0])
-MILD = np.array([np.inf, -np.inf, np.nan, 0.0, -0.0, 1.0, -1.0, 0.5, -0.5, 2.5, -3.0, 20.0])  # whose squares and quotients are exact enough
+SPECIAL = np.array(
+    [np.inf, -np.inf, np.nan, 0.0, -0.0, 1.0, -1.0, 0.5, -0.5, 2.5, -3.0, 1e-30, -1e-30, 1e30, -1e30, 20.0]
+)
+MILD = np.array(
+    [np.inf, -np.inf, np.nan, 0.0, -0.0, 1.0, -1.0, 0.5, -0.5, 2.5, -3.0, 20.0]
+)  # whose squares and quotients are exact enough
 
 
 class Draw:
@@ -174,7 +179,9 @@ class Case:
     covers: tuple[str, ...] = ()  # public names that the call reaches, besides its own
     domain: Domain = real
     dtypes: tuple[str, ...] = FLOATS  # accepted input dtypes, tried on the first two samples
-    result: str | Callable[[str], str] | None = "same"  # its dtype: "same", "float", "sum", a dtype's name; None: not stated
+    result: str | Callable[[str], str] | None = (
+        "same"  # its dtype: "same", "float", "sum", a dtype's name; None: not stated
+    )
     gradient: bool = True
     second: bool = True
     view: bool = False  # the first output shares the first input's memory
@@ -235,7 +242,15 @@ def with_options(*options: dict, special: np.ndarray) -> Samples:
     return lambda d: [make(x, **o) for o in options for make, x in ((S, d(3, 4)), (rough, special.copy()))]
 
 
-def unary(name: str, domain: Domain = real, *, options: Iterable[dict] = (), more: Samples | None = None, special=SPECIAL, **rest) -> Case:
+def unary(
+    name: str,
+    domain: Domain = real,
+    *,
+    options: Iterable[dict] = (),
+    more: Samples | None = None,
+    special=SPECIAL,
+    **rest,
+) -> Case:
     return row(name, then(unary_samples, with_options({}, *options, special=special), more), domain=domain, **rest)
 
 
@@ -274,18 +289,35 @@ def compare(name: str, **rest) -> Case:
     def make(d: Draw) -> list[Sample]:
         samples = [s for s in binary_samples(d) if s.smooth]
         left, right = np.meshgrid(SPECIAL, SPECIAL, indexing="ij")
-        return samples + [rough(d.ties(4, 5), d.ties(5)), rough(left, right), rough(d.ties(3, 4), 1), rough(d.int(3, 4), d.ties(4))]
+        return samples + [
+            rough(d.ties(4, 5), d.ties(5)),
+            rough(left, right),
+            rough(d.ties(3, 4), 1),
+            rough(d.int(3, 4), d.ties(4)),
+        ]
 
     return row(name, make, gradient=False, dtypes=ALL, result="bool", **rest)
 
 
-AXES: tuple[dict, ...] = ({"dim": 0}, {"dim": -1}, {"dim": 1, "keepdim": True}, {"dim": (0, 2)}, {"dim": (-1, 0), "keepdim": True})
+AXES: tuple[dict, ...] = (
+    {"dim": 0},
+    {"dim": -1},
+    {"dim": 1, "keepdim": True},
+    {"dim": (0, 2)},
+    {"dim": (-1, 0), "keepdim": True},
+)
 ONE_AXIS: tuple[dict, ...] = ({"dim": 0}, {"dim": -1}, {"dim": 1, "keepdim": True})
 
 
 def reduction_samples(d: Draw, axes: Iterable[dict], empty: bool, whole: bool) -> list[Sample]:
     samples = [S(d(2, 3, 4), **a) for a in axes] + [S(d.transposed(4, 3, 2), **a) for a in axes]
-    samples += [S(d.flipped(3, 4), dim=1), S(d.gapped(3, 4), dim=0), S(d(3, 1, 2), dim=1), S(d(1, 3), dim=0), S(d(), dim=0)]
+    samples += [
+        S(d.flipped(3, 4), dim=1),
+        S(d.gapped(3, 4), dim=0),
+        S(d(3, 1, 2), dim=1),
+        S(d(1, 3), dim=0),
+        S(d(), dim=0),
+    ]
     samples += [S(d(2, 0), dim=0), S(d(0, 3), dim=1, keepdim=True)]
     if whole:
         samples += [S(d(2, 3, 4)), S(d()), S(d(1, 1)), S(d.transposed(3, 4)), S(d.flipped(3, 4))]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, Callable
 
 import numba
@@ -42,7 +43,7 @@ def over_rows(function: Any, rows: int, size: int, *arrays: Any) -> None:
     if _pool is None:
         _pool = ThreadPoolExecutor(threads(), thread_name_prefix="minitorch")
     edges = [rows * i // parts for i in range(parts + 1)]
-    others = [_pool.submit(function, *arrays, a, b) for a, b in zip(edges[1:-1], edges[2:])]
+    others = [_pool.submit(partial(function, *arrays, a, b)) for a, b in zip(edges[1:-1], edges[2:])]
     function(*arrays, edges[0], edges[1])
     for other in others:
         other.result()

@@ -21,7 +21,7 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from ...backend import random
+from ...backend import fastpath, random
 from . import worker
 from .collate import default_collate, default_convert
 from .dataset import IterableDataset
@@ -204,9 +204,12 @@ class DataLoader(Generic[T_co]):
 
     def _identity(self) -> dict[str, Any]:
         """What must be the same for a position to mean the same."""
+        length = None
+        with suppress(TypeError, NotImplementedError):  # not every stream has one
+            length = len(self.dataset)
         return {
             "version": VERSION,
-            "dataset_length": len(self.dataset) if hasattr(self.dataset, "__len__") else None,
+            "dataset_length": length,
             "batch_size": self.batch_size,
             "drop_last": self.drop_last,
             "sampler": type(self.sampler).__name__,
@@ -248,7 +251,8 @@ class DataLoader(Generic[T_co]):
                 generator.set_state_array(saved)
             if state_dict["sampler_state"] is not None:
                 self._stateful_sampler().load_state_dict(state_dict["sampler_state"]["state"])
-        self._resume = dict(state_dict) if "workers" in state_dict else None
+        goes_on = state_dict["batches"] is not None or self.persistent_workers and state_dict.get("workers")
+        self._resume = dict(state_dict) if goes_on else None
         self._position = None
 
 
@@ -361,7 +365,9 @@ class _SingleIterator:
         state = resume["stream"] if resume else None
         self.fetcher = worker.Fetcher(*loader._fetching(), state=state)
         if resume and loader._streaming and state is None:
+            now = random.default_generator.state_array()
             self.fetcher.skip(position.batches, next(position.sampler_iter))
+            random.default_generator.set_state_array(now)
         position.stream_state = self.fetcher.state
         self.loader = loader
 
@@ -406,6 +412,8 @@ class _Crew:
         self.processes: list[Any] = []
         self.epoch = 0
         context = _context(loader.multiprocessing_context)
+        if context.get_start_method() == "fork":
+            fastpath.ACTIVE[np]  # imports the kernels, if nothing has yet: here once, and not in every worker
         places = [None] * loader.batch_size if loader.batch_size else None
         try:
             for i in range(self.size):
@@ -517,6 +525,7 @@ class _WorkersIterator:
             crew = _Crew(loader, position.base_seed, position.workers)
         else:
             crew.epoch += 1
+        self.epoch = crew.epoch
         position.workers = position.workers or [_worker_state() for _ in range(n)]
         self.crew: _Crew | None = crew
         self.persistent = loader.persistent_workers
@@ -549,6 +558,8 @@ class _WorkersIterator:
 
     def __next__(self) -> Any:
         while self.pending and self.crew is not None:
+            if self.epoch != self.crew.epoch:
+                raise RuntimeError("DataLoader: a later iteration has taken over the persistent workers of this one")
             i = self.pending.popleft()
             _, kind, content, state = self.crew.receive(i)
             known = self.position.workers[i]

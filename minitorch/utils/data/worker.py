@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from ...backend import random
+from ...tensor import Tensor
 from .collate import default_collate
 from .dataset import IterableDataset, Subset, TensorDataset
 
@@ -69,14 +70,18 @@ class Fetcher:
     def fetch(self, indices: Any) -> Any:
         if self.stream is not None:
             return self.collate(self._next(indices))
-        if not self.batched:
-            return self.collate(self.dataset[indices])
-        if self.collate is default_collate:
+        if self.batched and self.collate is default_collate:
             rows = _tensor_rows(self.dataset, indices)
             if rows is not None:
                 return rows
+        try:
+            return self.collate(self._samples(indices) if self.batched else self.dataset[indices])
+        except StopIteration as error:  # it would look like the end of the data
+            raise RuntimeError("the dataset, or collate_fn, raised StopIteration") from error
+
+    def _samples(self, indices: list[int]) -> list[Any]:
         many = getattr(self.dataset, "__getitems__", None)
-        return self.collate(many(indices) if callable(many) else [self.dataset[i] for i in indices])
+        return many(indices) if callable(many) else [self.dataset[i] for i in indices]
 
     def _next(self, places: Any) -> Any:
         if not self.batched:
@@ -114,7 +119,10 @@ def _tensor_rows(dataset: Any, indices: list[int]) -> list[Any] | None:
     if type(dataset) is not TensorDataset:
         return None
     where = np.asarray(indices, np.int64)
-    return [tensor[where] for tensor in dataset.tensors]
+    return [
+        Tensor(t.array[where]) if isinstance(t.array, np.ndarray) and not t.requires_grad else t[where]
+        for t in dataset.tensors
+    ]
 
 
 # --- errors ----------------------------------------------------------------------------------------------------------
@@ -231,9 +239,7 @@ def work(
             try:
                 kind, content = DATA, fetcher.fetch(task[1])
             except StopIteration:
-                ended = fetcher.stream is not None
-                if not ended:
-                    kind, content = ERROR, Failure.current(place)
+                ended = True
             except Exception:
                 kind, content = ERROR, Failure.current(place)
         now = random_state()

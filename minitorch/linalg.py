@@ -1,0 +1,29 @@
+"""PyTorch's torch.linalg: the functions that minitorch has of it. They live in ops/linalg.py, with their gradients."""
+
+from .ops.linalg import (
+    LinAlgError,
+    cholesky,
+    det,
+    eigh,
+    inv,
+    matrix_norm,
+    norm,
+    qr,
+    solve,
+    svd,
+    vector_norm,
+)
+
+__all__ = [
+    "LinAlgError",
+    "cholesky",
+    "det",
+    "eigh",
+    "inv",
+    "matrix_norm",
+    "norm",
+    "qr",
+    "solve",
+    "svd",
+    "vector_norm",
+]
