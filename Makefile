@@ -27,8 +27,10 @@ lint: $(VENV)/for-lint ## ruff and mypy
 	$(RUN) -m ruff check .
 	$(RUN) -m mypy
 
-bench: $(VENV)/for-parity ## a training step beside PyTorch's, in one run
-	$(RUN) -m benchmarks.bert $(ARGS)
+bench: $(VENV)/for-parity ## beside PyTorch, in one run each: one small op, the fast kernels, a training step of BERT
+	$(RUN) -m benchmarks.overhead
+	$(RUN) -m benchmarks.kernels
+	$(RUN) -m benchmarks.bert
 
 clean: ## removes .venv and all caches; results in runs/ stay
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

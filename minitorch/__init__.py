@@ -30,8 +30,8 @@ from .ops.reduce import (
 )
 from .ops.shape import (
     atleast_1d, atleast_2d, broadcast_shapes, broadcast_tensors, broadcast_to, cat, chunk, column_stack, concat,
-    concatenate, diag, diagonal, flatten, flip, fliplr, flipud, hstack, movedim, narrow, permute, ravel,
-    repeat_interleave, reshape, roll, select, split, split_with_sizes, squeeze, stack, t, tile, transpose, tril,
+    concatenate, diag, diagonal, dstack, flatten, flip, fliplr, flipud, hstack, movedim, narrow, permute, ravel,
+    repeat_interleave, reshape, roll, rot90, select, split, split_with_sizes, squeeze, stack, t, tile, transpose, tril,
     triu, unbind, unflatten, unsqueeze, vstack,
 )
 from .ops.index import (
@@ -39,7 +39,7 @@ from .ops.index import (
     take_along_dim, topk,
 )
 from .ops.matmul import (
-    addmm, baddbmm, bmm, dot, einsum, matmul, mm, mv, outer, tensordot,
+    addmm, baddbmm, bmm, cross, dot, einsum, inner, kron, matmul, mm, mv, outer, tensordot, trace, vdot,
 )
 from .ops.softmax import (
     log_softmax, logsumexp, softmax,
@@ -53,10 +53,25 @@ from .ops.creation import (
     is_floating_point, is_tensor, linspace, logspace, meshgrid, numel, ones, ones_like, result_type, tensor,
     tril_indices, triu_indices, zeros, zeros_like,
 )
+from .ops.distance import (
+    cdist, cosine_similarity, dist, pairwise_distance,
+)
+from .ops.scan import (
+    cummax, cummin, diff, logcumsumexp,
+)
+from .ops.scatter import (
+    index_copy, index_fill, index_put, masked_scatter, put, scatter_reduce, take,
+)
+from .ops.search import (
+    bincount, bucketize, histc, kthvalue, nanquantile, quantile, searchsorted, unique, unique_consecutive,
+)
+from .ops.linalg import (
+    det,
+)
 from .printing import set_printoptions
 from .tensor import Size, Tensor
 
-from . import nn, optim, utils  # isort: skip
+from . import linalg, nn, optim, utils  # isort: skip
 from .serialization import load, save
 
 double, float, half, int, long, short = float64, float32, float16, int32, int64, int16

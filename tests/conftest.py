@@ -27,3 +27,13 @@ def torch_library():
     library = Torch()
     library.module.set_num_threads(1)
     return library
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compiled_kernels():
+    """The CPU kernels are compiled, once for a machine, before a test measures time or memory."""
+    import numpy
+
+    from minitorch.backend import fastpath
+
+    fastpath.ACTIVE[numpy]

@@ -316,6 +316,13 @@ class Count(IterableDataset):
         return self.n
 
 
+class Shuffled(Count):
+    """A stream in an order that is drawn at its start, in each worker another one."""
+
+    def __iter__(self):
+        yield from python_random.sample(range(self.n), self.n)
+
+
 class Resumable(Count):
     """A stream that knows where it is, and starts where it was told to."""
 
@@ -606,6 +613,9 @@ WITH_WORKERS = {
         Draws(7), 2, shuffle=True, num_workers=2, persistent_workers=True, collate_fn=list
     ),
     "stream, workers": lambda: DataLoader(Count(7), 2, num_workers=2, collate_fn=list),
+    "shuffled, persistent": lambda: DataLoader(
+        Shuffled(6), 2, num_workers=2, persistent_workers=True, collate_fn=list
+    ),
     "resumable, workers": lambda: DataLoader(Resumable(5), 2, num_workers=2, collate_fn=list),
     "resumable, persistent": lambda: DataLoader(
         Resumable(5), 2, num_workers=2, persistent_workers=True, collate_fn=list

@@ -242,6 +242,24 @@ def test_padding_does_not_matter():
     np.testing.assert_allclose(out[2, :4].tolist(), alone[0][0].tolist(), atol=1e-5)
 
 
+def test_dropout_stands_where_it_should():
+    """The two ways to the attention draw alike; each probability changes the training pass on its own."""
+    inputs = to(minitorch, batch()[0])
+
+    def run(hidden, attention, **options):
+        minitorch.manual_seed(0)
+        config = BertConfig(**SMALL, hidden_dropout_prob=hidden, attention_probs_dropout_prob=attention)
+        return BertModel(config)(**inputs, **options).last_hidden_state.detach().numpy()
+
+    none = run(0.0, 0.0)
+    for hidden, attention in ((0.3, 0.0), (0.0, 0.3)):
+        assert np.abs(run(hidden, attention) - none).max() > 1e-3
+    np.testing.assert_allclose(run(0.3, 0.3), run(0.3, 0.3, output_attentions=True), atol=1e-5)
+    config = BertConfig(**SMALL, num_labels=4, classifier_dropout=0.5)
+    assert BertForSequenceClassification(config).dropout.p == 0.5
+    assert BertForSequenceClassification(BertConfig(**SMALL)).dropout.p == 0.1
+
+
 def test_losses_start_at_chance_and_fall():
     minitorch.manual_seed(0)
     model = BertForPreTraining(BertConfig(**SMALL, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0))
@@ -335,6 +353,7 @@ def test_transformer():
     np.testing.assert_allclose(model(ids, padding)[:, :4].tolist(), model(changed, padding)[:, :4].tolist(), atol=1e-6)
     assert (model(ids)[:, :4] - model(changed)[:, :4]).abs().max().item() > 1e-3
     causal = Transformer(dataclasses.replace(config, causal=True)).eval()
+    assert np.isfinite(causal(ids).detach().numpy()).all()  # every token sees itself
     np.testing.assert_allclose(causal(ids)[:, :4].tolist(), causal(changed)[:, :4].tolist(), atol=1e-6)
     np.testing.assert_allclose(causal(ids)[:, :3].tolist(), causal(ids[:, :3]).tolist(), atol=1e-5)
     with pytest.raises(ValueError, match="9 tokens, more than max_length=8"):

@@ -131,6 +131,56 @@ def test_attention_by_hand():
     assert attention(query, key, key, need_weights=False)[1] is None
 
 
+@pytest.mark.parametrize("need_weights", [True, False])
+def test_two_heads_in_numpy(need_weights):
+    minitorch.manual_seed(0)
+    attention = nn.MultiheadAttention(E, H, kdim=5, vdim=6)
+    nn.init.normal_(attention.in_proj_bias)
+    query, key, value = numbers(L, B, E), numbers(S, B, 5, seed=1), numbers(S, B, 6, seed=2)
+    forbidden, padding, d = bools(L, S, seed=1), bools(B, S), E // H
+    p = {name: tensor.numpy() for name, tensor in attention.state_dict().items()}
+    q, k, v = (
+        x @ p[f"{n}_proj_weight"].T + p["in_proj_bias"][i * E : (i + 1) * E]
+        for i, (n, x) in enumerate(zip("qkv", (query, key, value)))
+    )
+    context, mean = np.zeros((L, B, E)), np.zeros((B, L, S))
+    for b in range(B):
+        for h in range(H):
+            part = slice(h * d, (h + 1) * d)
+            scores = np.where(forbidden | padding[b], -np.inf, q[:, b, part] @ k[:, b, part].T / np.sqrt(d))
+            weights = np.exp(scores) / np.exp(scores).sum(1, keepdims=True)
+            context[:, b, part] = weights @ v[:, b, part]
+            mean[b] += weights / H
+    expected = context @ p["out_proj.weight"].T + p["out_proj.bias"]
+    masks = {"attn_mask": forbidden, "key_padding_mask": padding}
+    out, weights = attention(
+        *(minitorch.from_numpy(x) for x in (query, key, value)),
+        **{name: minitorch.from_numpy(mask) for name, mask in masks.items()},
+        need_weights=need_weights,
+    )
+    np.testing.assert_allclose(out.detach().numpy(), expected, atol=1e-5)
+    if need_weights:
+        np.testing.assert_allclose(weights.detach().numpy(), mean, atol=1e-6)
+
+
+def test_encoder_layer_from_its_parts():
+    minitorch.manual_seed(0)
+    x = minitorch.randn(L, B, E)
+    for norm_first in (False, True):
+        layer = nn.TransformerEncoderLayer(E, H, 16, dropout=0.0, norm_first=norm_first)
+        for p in layer.parameters():
+            nn.init.normal_(p, std=0.5)
+        attend = lambda x: layer.self_attn(x, x, x)[0]  # noqa: B023, E731
+        feed = lambda x: layer.linear2(layer.linear1(x).relu())  # noqa: B023, E731
+        if norm_first:
+            y = x + attend(layer.norm1(x))
+            y = y + feed(layer.norm2(y))
+        else:
+            y = layer.norm1(x + attend(x))
+            y = layer.norm2(y + feed(y))
+        np.testing.assert_allclose(layer(x).tolist(), y.tolist(), atol=1e-5)
+
+
 def test_errors():
     x = minitorch.ones(L, B, E)
     attention = nn.MultiheadAttention(E, H)

@@ -258,6 +258,9 @@ def test_losses_by_hand():
     assert nn.BCEWithLogitsLoss()(huge, minitorch.tensor([[0.0, 1.0]])).item() == 1e4
     assert nn.MSELoss()(minitorch.tensor([1.0, 2.0]), minitorch.tensor([0.0, 0.0])).item() == 2.5
     assert nn.L1Loss(reduction="sum")(minitorch.tensor([1.0, -2.0]), minitorch.tensor([0.0, 0.0])).item() == 3.0
+    positive = nn.BCEWithLogitsLoss(pos_weight=minitorch.tensor([3.0]), weight=minitorch.tensor([2.0]), reduction="sum")
+    value = positive(minitorch.zeros(2, 1), minitorch.tensor([[1.0], [0.0]])).item()
+    assert value == pytest.approx(2 * (3 * math.log(2) + math.log(2)))
     assert nn.MSELoss(reduce=False).reduction == "none" and nn.MSELoss(size_average=False).reduction == "sum"
     assert "weight" in nn.NLLLoss(weight=minitorch.ones(2)).state_dict()
     with pytest.raises((IndexError, ValueError, RuntimeError), match="2"):

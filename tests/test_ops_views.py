@@ -54,7 +54,7 @@ def weights(seed, shape):
     return np.asarray(np.random.default_rng(seed).standard_normal(shape))
 
 
-def program(seed, start):
+def program(seed, start, lib=minitorch):
     """Runs the program on an array or a tensor; the steps depend on the seed and on shapes only."""
     rng = np.random.default_rng(seed)
     tensor = not isinstance(start, np.ndarray)
@@ -77,17 +77,17 @@ def program(seed, start):
 
             def w(like, number=number):
                 array = weights(number, tuple(like.shape))
-                return array if isinstance(like, np.ndarray) else minitorch.from_numpy(array)
+                return array if isinstance(like, np.ndarray) else lib.from_numpy(array)
 
             (on_tensor if tensor else on_array)(value, w)
             trace.append(f"{label} on v{[id(h[1]) for h in held].index(id(form))}")
         else:
             factor = weights(seed * 100 + step, tuple(form.shape))
-            total = total + (value * (minitorch.from_numpy(factor) if tensor else factor)).sum()
+            total = total + (value * (lib.from_numpy(factor) if tensor else factor)).sum()
             trace.append("read")
     for i, (value, form) in enumerate(held):
         factor = weights(seed + 7 * i, tuple(form.shape))
-        total = total + (value * (minitorch.from_numpy(factor) if tensor else factor)).sum()
+        total = total + (value * (lib.from_numpy(factor) if tensor else factor)).sum()
     return total, trace
 
 
@@ -114,18 +114,11 @@ def test_random_programs(start):
 @pytest.mark.parametrize("seed", range(0, 300, 10))
 def test_random_programs_are_pytorchs(seed, torch_library):
     """The same programs, in PyTorch: none is refused there that runs here, and the gradients are equal."""
-    torch = torch_library.module
     a = weights(seed, (3, 4))
-    global minitorch
-    ours = minitorch
-    results = []
-    for lib in (torch, ours):
-        minitorch = lib
-        try:
-            x = lib.from_numpy(a.copy()).requires_grad_()
-            total, _ = program(seed, x)
-            total.backward()
-            results.append(x.grad.numpy())
-        finally:
-            minitorch = ours
-    np.testing.assert_allclose(results[1], results[0], rtol=1e-10, atol=1e-12)
+    gradients = []
+    for lib in (torch_library.module, minitorch):
+        x = lib.from_numpy(a.copy()).requires_grad_()
+        total, _ = program(seed, x, lib)
+        total.backward()
+        gradients.append(x.grad.numpy())
+    np.testing.assert_allclose(gradients[1], gradients[0], rtol=1e-10, atol=1e-12)

@@ -163,6 +163,22 @@ def test_first_steps_by_hand():
     assert p.item() == pytest.approx(1 - 0.1 * 2 / math.sqrt(0.25 * 4))
 
 
+RECORDED = [  # the sum of the squared parameters after 25 steps of PyTorch 2.13, in float64
+    ("SGD", {"lr": 0.1, "momentum": 0.9, "dampening": 0.3, "weight_decay": 0.1}, 4.32925745),
+    ("SGD", {"lr": 0.1, "momentum": 0.9, "nesterov": True, "maximize": True}, 159342815199.3184),
+    ("Adam", {"lr": 0.05, "weight_decay": 0.1, "amsgrad": True}, 3.840001661),
+    ("AdamW", {"lr": 0.05, "weight_decay": 0.1, "maximize": True}, 48.807984456),
+    ("RMSprop", {"lr": 0.02, "momentum": 0.8, "centered": True, "weight_decay": 0.1}, 0.833831261),
+    ("Adagrad", {"lr": 0.1, "lr_decay": 0.1, "weight_decay": 0.1, "initial_accumulator_value": 0.5}, 8.90531288),
+]
+
+
+@pytest.mark.parametrize("name, options, expected", RECORDED)
+def test_25_steps_as_recorded(name, options, expected):
+    params, _ = train(minitorch, name, options, dtype="float64")
+    assert sum((p**2).sum().item() for p in params) == pytest.approx(expected, rel=1e-8)
+
+
 def test_parameters_are_changed_in_place_and_the_graph_notices():
     p = one()
     array, version = p.array, p._version

@@ -86,6 +86,16 @@ def test_cosine_closed_form():
     np.testing.assert_allclose([r[0] for r in rows], expected, rtol=1e-9)
 
 
+def test_sequential_closed_form():
+    """Each schedule counts from its milestone, with the initial rate."""
+    rows, _ = trace(minitorch, "SequentialLR from lambda")
+
+    def factor(t):
+        return 0.1 if t < 3 else 0.5 ** ((t - 3) // 2) if t < 9 else 1 / (t - 9 + 1)
+
+    np.testing.assert_allclose([r[0] for r in rows], [2.0 * factor(t) for t in range(21)], rtol=1e-9)
+
+
 def test_linear_warmup_decay():
     optimizer = make(minitorch)
     scheduler = schedulers.linear_warmup_decay(optimizer, warmup_steps=4, total_steps=12)

@@ -160,32 +160,25 @@ def test_a_killed_pretraining_ends_with_the_same_weights(tmp_path):
 
     def run(out, *more):
         command = [sys.executable, str(PROGRAM), "--corpus", str(corpus), "--out", str(out), *SIZES.split(), *more]
-        log = open(tmp_path / "log", "ab")
-        return subprocess.Popen(command, stdout=log, stderr=log, env=environment, cwd=tmp_path)
+        with open(tmp_path / "log", "ab") as log:
+            return subprocess.Popen(command, stdout=log, stderr=log, env=environment, cwd=tmp_path)
 
-    whole = run(tmp_path / "whole")
+    whole, broken = run(tmp_path / "whole"), tmp_path / "broken"
+    broken.mkdir()
     killed = 0
-    for _ in range(3):
-        process = run(tmp_path / "broken", "--resume")
-        saved = stamp(tmp_path / "broken")
-        while process.poll() is None and stamp(tmp_path / "broken") == saved:
-            time.sleep(0.001)  # until it saves, or has saved
-        time.sleep(chooser.uniform(0, 0.05))
+    for pause in (0, 0, chooser.uniform(0, 0.1)):
+        before = set(leftovers(broken))
+        process = run(broken, "--resume")
+        while process.poll() is None and set(leftovers(broken)) <= before:
+            time.sleep(0.0002)  # until it saves
+        time.sleep(pause)
         process.kill()
         process.wait()
         killed += process.returncode == -signal.SIGKILL
-    last = run(tmp_path / "broken", "--resume")
+    last = run(broken, "--resume")
     for process in (whole, last):
         assert process.wait() == 0, (tmp_path / "log").read_text()[-3000:]
     assert killed >= 2, "the program ended before it could be killed: nothing was tested"
     found, expected = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("broken", "whole"))
     assert found == expected
-    assert not leftovers(tmp_path / "broken")
-
-
-def stamp(folder):
-    """Changes when a save begins or ends."""
-    try:
-        return folder.stat().st_mtime_ns  # a temporary file is made in it, and renamed
-    except FileNotFoundError:
-        return None
+    assert not leftovers(broken)

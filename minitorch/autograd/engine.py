@@ -100,8 +100,12 @@ class Op:
     def apply(cls, *inputs: Any, **options: Any) -> Any:
         """Runs the op on tensors (Python numbers and None allowed) and records it if one of them wants a gradient."""
         kind = dtype = None
+        arrays: list[Any] = []
+        needs: list[bool] = []
         for t in inputs:
             if t is None:
+                arrays.append(None)
+                needs.append(False)
                 continue
             if not isinstance(t, Tensor):
                 return convert.apply_converted(cls, inputs, options)
@@ -112,38 +116,43 @@ class Op:
                 return convert.apply_converted(cls, inputs, options)
             if t._base is not None:
                 views.refresh(t)
+            arrays.append(array)
+            needs.append(t._requires_grad)
         if dtype not in cls.native:
             return convert.apply_converted(cls, inputs, options)
 
-        arrays = [t if t is None else t.array for t in inputs]
         xp = NAMESPACES.get(kind) or namespace_of(arrays[0])
         fast = fastpath.ACTIVE[xp].get(cls)
         op = cls() if fast is None or not fast.accepts(*arrays, **options) else fast()
-        op.xp = xp
-        op.needs = needs = [t is not None and t._requires_grad for t in inputs]
-        record = True in needs and cls.differentiable
-        if record and not mode.enabled:
-            op.needs, record = [False] * len(needs), False
+        record = True in needs and cls.differentiable and mode.enabled
+        op.xp, op.needs = xp, needs if record else [False] * len(needs)
 
         try:
             y = op.forward(*arrays, **options)
         except ValueError as error:
             raise op._in_own_words(error, arrays) from error
         if type(y) is tuple:
-            results = tuple(Tensor(op._as_array(a)) for a in y)
+            results = tuple([Tensor(op._as_array(a)) for a in y])
             op.outputs = len(results)
         else:
             results = (Tensor(y if type(y) is kind else op._as_array(y)),)
 
         if record:
             op.number = _next_number()
-            op.edges = [((t.grad_fn or t), t._index) if need else None for t, need in zip(inputs, needs)]
-            for i, out in enumerate(results):
+            edges: list[Any] = []
+            for t in inputs:
+                edges.append((t.grad_fn or t, t._index) if t is not None and t._requires_grad else None)
+            op.edges = edges
+            index = 0
+            for out in results:
                 if out.array.dtype in FLOATING:
-                    out._requires_grad, out.grad_fn, out._index = True, op, i
+                    out._requires_grad, out.grad_fn = True, op
+                    if index:
+                        out._index = index
+                index += 1
             if op.saved:
-                op._note_sources(inputs, arrays, results)
-            if op.outputs > 1:
+                op._note_sources(inputs, arrays, results, kind)
+            if index > 1:
                 op.shapes = [(out.array.shape, out.array.dtype) for out in results]
         if cls.view:
             views.note_view(cls, inputs[0], results, options, type(y) is tuple)
@@ -168,18 +177,20 @@ class Op:
             self.saved = tuple(array if value is y else value for value in self.saved)
         return array
 
-    def _note_sources(self, inputs: Sequence, arrays: list, results: Sequence) -> None:
+    def _note_sources(self, inputs: Sequence, arrays: list, results: Sequence, kind: Any) -> None:
         """For each saved array that is an input (number i >= 0) or an output (number -1 - i): that number, the
         version counter of its memory and the count now. None for constants."""
         sources: list[Any] = []
         for value in self.saved:
             source = None
-            if hasattr(value, "dtype"):
-                for i, array in enumerate(arrays):
+            if type(value) is kind:
+                i = 0
+                for array in arrays:
                     if value is array:
                         counter = inputs[i]._counter
                         source = i, counter, counter[0]
                         break
+                    i += 1
                 else:
                     for i, out in enumerate(results):
                         if value is out.array and out._requires_grad:
@@ -195,13 +206,14 @@ class Op:
                 f"trying to go backward through the graph a second time: the arrays that {self.name} saved were freed "
                 "by the first backward pass. Call backward(retain_graph=True) the first time to keep them."
             )
-        for value, source in zip(self.saved, self.sources):
+        for source in self.sources:
             if source is not None and source[1][0] != source[2]:
                 what = f"input {source[0]}" if source[0] >= 0 else f"output {-1 - source[0]}"
+                shape = tuple(self.saved[list(self.sources).index(source)].shape)
                 raise RuntimeError(
                     f"a tensor needed for the gradient of {self.name} has been modified by an in-place operation: its "
-                    f"{what}, of shape {tuple(value.shape)}, is at version {source[1][0]}; version {source[2]} was "
-                    "saved. Use the form that is not in place (add instead of add_), or clone() before the change."
+                    f"{what}, of shape {shape}, is at version {source[1][0]}; version {source[2]} was saved. "
+                    "Use the form that is not in place (add instead of add_), or clone() before the change."
                 )
 
     def backward_arrays(self, grads: Sequence) -> Sequence:
@@ -311,21 +323,31 @@ def walk(
     catch = {op for op, _ in wanted if isinstance(op, Op)}
     caught: dict[tuple, Any] = {}
 
-    def send(target: Any, index: int, g: Any) -> None:
-        if useful is not None and target not in useful:
-            return
-        if isinstance(target, Op):
-            cell = pending.get(target)
-            if cell is None:
-                cell = pending[target] = [None] * target.outputs
-                heapq.heappush(waiting, (-target.number, target))
-            cell[index] = g if cell[index] is None else _plus(cell[index], g)
+    anomaly = mode.anomaly
+
+    def send(op: Op, index: int, g: Any) -> None:
+        cell = pending.get(op)
+        if cell is None:
+            cell = pending[op] = [None] * op.outputs
+            heapq.heappush(waiting, (-op.number, op))
+        cell[index] = g if cell[index] is None else _plus(cell[index], g)
+
+    def send_to_leaf(leaf: Tensor, g: Any, borrowed: bool) -> None:
+        if leaf not in leaves:
+            leaves[leaf] = g if create_graph or not borrowed else g.copy()
+        elif create_graph:
+            leaves[leaf] = leaves[leaf] + g
         else:
-            leaves[target] = g if target not in leaves else _plus(leaves[target], g)
+            leaves[leaf] += g  # nobody else has this array
 
     for root, g in zip(roots, grads):
-        value = g if create_graph else g.array if root.grad_fn is not None else g.array.copy()
-        send(root.grad_fn or root, root._index, value)
+        value = g if create_graph else g.array
+        if useful is not None and (root.grad_fn or root) not in useful:
+            continue
+        if root.grad_fn is not None:
+            send(root.grad_fn, root._index, value)
+        else:
+            send_to_leaf(root, value, True)
 
     while waiting:
         op = heapq.heappop(waiting)[1]
@@ -345,16 +367,21 @@ def walk(
         results = op.backward_tensors(cell) if create_graph else op.backward_arrays(cell)
         if len(results) != len(op.edges):
             raise RuntimeError(f"{op.name}.backward returned {len(results)} gradients for {len(op.edges)} inputs")
-        if mode.anomaly:
+        if anomaly:
             _check_backward(op, cell, results)
         for edge, g in zip(op.edges, results):
-            if edge is not None and g is not None:
-                if not create_graph and type(g) not in NAMESPACES:
-                    g = op.xp.asarray(g)  # a NumPy scalar
-                if isinstance(edge[0], Tensor) and not create_graph and _borrowed(g, cell, results, op):
-                    g = g.copy()
-                send(edge[0], edge[1], g)
-        if not retain_graph and any(hasattr(value, "dtype") for value in op.saved or ()):
+            if edge is None or g is None:
+                continue
+            target, index = edge
+            if useful is not None and target not in useful:
+                continue
+            if not create_graph and type(g) not in NAMESPACES:
+                g = op.xp.asarray(g)  # a NumPy scalar
+            if isinstance(target, Op):
+                send(target, index, g)
+            else:
+                send_to_leaf(target, g, target not in leaves and not create_graph and _borrowed(g, cell, results, op))
+        if not retain_graph and op.saved and _holds_arrays(op.saved):
             op.saved = None  # shapes and numbers alone stay: such an op goes backward any number of times
 
     for leaf, g in leaves.items():
@@ -376,6 +403,13 @@ def _plus(a: Any, b: Any) -> Any:
     return np.asarray(total) if isinstance(total, np.generic) else total
 
 
+def _holds_arrays(values: tuple) -> bool:
+    for value in values:
+        if hasattr(value, "dtype") or (type(value) is tuple and _holds_arrays(value)):
+            return True
+    return False
+
+
 def _borrowed(g: Any, cell: Sequence, results: Sequence, op: Op) -> bool:
     """Whether a gradient that a leaf would keep is another's array: then the leaf gets a copy of its own."""
     return (
@@ -387,7 +421,7 @@ def _borrowed(g: Any, cell: Sequence, results: Sequence, op: Op) -> bool:
 
 
 def _accumulate(leaf: Tensor, g: Tensor, create_graph: bool) -> None:
-    if g.shape != leaf.shape:
+    if g.array.shape != leaf.array.shape:
         raise RuntimeError(f"a gradient of shape {tuple(g.shape)} arrived at a tensor of shape {tuple(leaf.shape)}")
     if g.array.dtype != leaf.array.dtype:
         g = g.to(leaf.dtype)

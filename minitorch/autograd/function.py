@@ -197,7 +197,8 @@ class Function:
         ]
         node.saved = tuple(t if t is None else t.array for t in saved)
         arrays = [None if any(args[i] is d for d in ctx._dirty) else args[i].array for i in places]
-        node._note_sources([args[i] for i in places], arrays, [w if isinstance(w, Tensor) else Tensor(None) for w in wrapped])
+        results = [w if isinstance(w, Tensor) else Tensor(None) for w in wrapped]
+        node._note_sources([args[i] for i in places], arrays, results, type(args[places[0]].array))
         ctx._to_save, ctx._node = (), weakref.proxy(node)  # the node owns its context: the way back must not be a cycle
         if mode.anomaly:
             node._check_forward(arrays, [w for w in wrapped if isinstance(w, Tensor)])

@@ -10,7 +10,7 @@ import numpy as np
 def add_at(target: Any, index: Any, values: Any, xp: Any) -> None:
     """target[index] += values, with every repetition counted. `index` as for `target[index]`, `values` of its shape."""
     if xp is not np:
-        xp.add.at(target, index, values)
+        _add_atomically(target, index, values, xp)
         return
     if isinstance(index, tuple) and len(index) == 1:
         index = index[0]
@@ -18,6 +18,18 @@ def add_at(target: Any, index: Any, values: Any, xp: Any) -> None:
         _add_rows(target, index.reshape(-1), values.reshape((index.size, *target.shape[1:])))
     else:
         np.add.at(target, index, values)
+
+
+def _add_atomically(target: Any, index: Any, values: Any, xp: Any) -> None:
+    """CuPy adds in uint64, not in int64, whose sums have the same bits; and not in smaller integers than int32."""
+    if target.dtype == np.int64:
+        xp.add.at(target.view(np.uint64), index, values.astype(np.int64).view(np.uint64))
+    elif target.dtype.kind in "iub" and target.dtype.itemsize < 4:
+        wide = target.astype(np.int32)
+        xp.add.at(wide, index, values.astype(np.int32))
+        target[...] = wide.astype(target.dtype)
+    else:
+        xp.add.at(target, index, values)
 
 
 def _add_rows(target: np.ndarray, rows: np.ndarray, values: np.ndarray) -> None:

@@ -81,8 +81,7 @@ class MultiheadAttention(Module):
         batched = self._check(query, key, value, key_padding_mask)
         if is_causal and attn_mask is None:
             raise RuntimeError(
-                "Need attn_mask if specifying the is_causal hint. "
-                "Transformer.generate_square_subsequent_mask(L) makes this mask."
+                "Need attn_mask if specifying the is_causal hint: the causal mask is ones(L, L, dtype=bool).triu(1)"
             )
         batch_first = self.batch_first and batched
         if not batched:  # as a batch of one

@@ -365,11 +365,9 @@ class Module:
         with no_grad():
             for parameter in self._parameters.values():
                 if parameter is not None:
-                    grad = parameter.grad
                     parameter.data = fn(parameter.data)
-                    if grad is not None:
-                        grad.data = fn(grad.data)
-                        parameter.grad = grad
+                    if parameter.grad is not None:
+                        parameter.grad.data = fn(parameter.grad.data)
             for name, buffer in self._buffers.items():
                 if buffer is not None:
                     self._buffers[name] = fn(buffer)

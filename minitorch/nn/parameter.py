@@ -36,6 +36,8 @@ class Parameter(Tensor):
 class Buffer(Tensor):
     """A tensor that a Module keeps without learning it; `persistent` says whether state_dict() holds it."""
 
+    persistent = True
+
     def __init__(self, data=None, *, persistent=True):
         if data is None:
             import minitorch

@@ -5,11 +5,36 @@
 
 from typing import TYPE_CHECKING, Any
 
-from . import activation, attention, creation, elementwise, index, loss, matmul, normalize, operators, random, reduce
-from . import shape, softmax
+from . import (
+    activation,
+    attention,
+    conv,
+    creation,
+    distance,
+    elementwise,
+    index,
+    linalg,
+    loss,
+    matmul,
+    normalize,
+    operators,
+    pad,
+    pool,
+    random,
+    reduce,
+    resample,
+    scan,
+    scatter,
+    search,
+    shape,
+    softmax,
+)
 from ._method import tensor_method, unbroadcast
 
-FAMILIES = (elementwise, activation, reduce, shape, index, matmul, softmax, normalize, attention, loss, random, creation)
+FAMILIES = (
+    elementwise, activation, reduce, conv, pad, pool, resample, shape, index, matmul, softmax, normalize,
+    attention, loss, random, creation, distance, scan, scatter, search,
+)  # fmt: skip
 
 PUBLIC: dict[str, Any] = {
     name: value
@@ -25,4 +50,4 @@ if TYPE_CHECKING:
     def __getattr__(name: str) -> Any: ...
 
 
-__all__ = ["FAMILIES", "PUBLIC", "operators", "tensor_method", "unbroadcast"]
+__all__ = ["FAMILIES", "PUBLIC", "linalg", "operators", "tensor_method", "unbroadcast"]

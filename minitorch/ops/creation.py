@@ -68,19 +68,21 @@ def _known_dtype(array: np.ndarray) -> np.ndarray:
     return array.astype(widened)
 
 
-def _from_python(data: Any, dtype: Any) -> np.ndarray:
-    def plain(value: Any, place: str) -> Any:
-        if isinstance(value, Tensor):
-            return to_numpy(value.detach().array).tolist()
-        if isinstance(value, (list, tuple, range)):
-            return [plain(v, f"{place}[{i}]") for i, v in enumerate(value)]
-        if isinstance(value, np.ndarray):
-            return value.tolist()
-        if isinstance(value, (bool, int, float, np.generic)):
-            return value
-        raise TypeError(f"tensor(): expected a number at data{place}, got {type(value).__name__}")
+def _plain(value: Any, place: str) -> Any:
+    """Nested lists of numbers; not a function within the next one, which would be a reference cycle at every call."""
+    if isinstance(value, Tensor):
+        return to_numpy(value.detach().array).tolist()
+    if isinstance(value, (list, tuple, range)):
+        return [_plain(v, f"{place}[{i}]") for i, v in enumerate(value)]
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if isinstance(value, (bool, int, float, np.generic)):
+        return value
+    raise TypeError(f"tensor(): expected a number at data{place}, got {type(value).__name__}")
 
-    data = plain(data, "")
+
+def _from_python(data: Any, dtype: Any) -> np.ndarray:
+    data = _plain(data, "")
     try:
         array = np.array(data)
     except ValueError:

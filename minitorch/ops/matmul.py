@@ -128,6 +128,56 @@ def outer(input, vec2):
     return input.unsqueeze(1) * vec2.unsqueeze(0)
 
 
+@tensor_method
+def vdot(input, other):
+    """`dot`; the first vector would be conjugated if it were complex."""
+    _check_dtypes("vdot", input, other)
+    return dot(input, other)
+
+
+@tensor_method
+def inner(input, other):
+    """The sums of products over the last axis of both: (..., n) and (..., n) give (..., ...)."""
+    _check_dtypes("inner", input, other)
+    if not input.ndim or not other.ndim:
+        return input * other
+    _need("inner", "last dimensions of equal size", input.shape[-1] == other.shape[-1], input, other)
+    return tensordot(input, other, dims=([-1], [-1]))
+
+
+@tensor_method
+def kron(input, other):
+    """Kronecker's product: each element of input times the whole of other, as blocks."""
+    ndim = max(input.ndim, other.ndim)
+    a, b = (t.reshape((1,) * (ndim - t.ndim) + tuple(t.shape)) for t in (input, other))
+    left = [n for size in a.shape for n in (size, 1)]
+    right = [n for size in b.shape for n in (1, size)]
+    return (a.reshape(left) * b.reshape(right)).reshape([n * m for n, m in zip(a.shape, b.shape)])
+
+
+@tensor_method
+def cross(input, other, dim=None):
+    """The cross product of vectors of 3 elements along `dim`, by default the first dimension of size 3.
+
+    y_0 = a_1 b_2 - a_2 b_1, and so on round: two of the three axes rolled on by one against the other.
+    """
+    _need("cross", "tensors of the same number of dimensions", input.ndim == other.ndim, input, other)
+    if dim is None:
+        if 3 not in input.shape:
+            raise RuntimeError(f"cross: no dimension of size 3 in input, got shape {tuple(input.shape)}")
+        dim = tuple(input.shape).index(3)
+    dim = read_dims(dim, input.ndim)[0]
+    _need("cross", f"3 elements along dimension {dim}", input.shape[dim] == other.shape[dim] == 3, input, other)
+    return input.roll(-1, dim) * other.roll(-2, dim) - input.roll(-2, dim) * other.roll(-1, dim)
+
+
+@tensor_method
+def trace(input):
+    """The sum of a matrix's diagonal."""
+    _need("trace", "a matrix", input.ndim == 2, input)
+    return input.diagonal().sum()
+
+
 def _scaled_sum(input: Any, product: Any, beta: Any, alpha: Any) -> Any:
     product = product if alpha == 1 else product * alpha
     if beta == 0:
@@ -240,6 +290,19 @@ def _contract(a: Tensor, a_names: list, b: Tensor, b_names: list, keep: set) -> 
     x = arrange(a, a_names, batch + rows + inner).reshape(*size(batch), math.prod(size(rows)), math.prod(size(inner)))
     y = arrange(b, b_names, batch + inner + columns).reshape(*size(batch), math.prod(size(inner)), math.prod(size(columns)))
     return matmul(x, y).reshape(size(batch) + size(rows) + size(columns)), batch + rows + columns
+
+
+def bilinear(input1, input2, weight, bias=None):
+    """y_o = sum_ij a_i W_oij b_j + bias_o.     a (..., n), b (..., m), W (o, n, m), bias (o,)     result (..., o)"""
+    _check_dtypes("bilinear", *[t for t in (input1, input2, weight, bias) if t is not None])
+    fits = weight.ndim == 3 and input1.shape[:-1] == input2.shape[:-1]
+    fits = fits and (input1.shape[-1], input2.shape[-1]) == tuple(weight.shape[1:])
+    _need("bilinear", "(..., n), (..., m) and weight (o, n, m)", fits, input1, input2, weight)
+    if bias is not None:
+        _need("bilinear", f"bias of {weight.shape[0]} elements", tuple(bias.shape) == tuple(weight.shape[:1]), bias)
+    y = einsum("bi,oij,bj->bo", input1.reshape(-1, input1.shape[-1]), weight, input2.reshape(-1, input2.shape[-1]))
+    y = y.reshape(*input1.shape[:-1], weight.shape[0])
+    return y if bias is None else y + bias
 
 
 def linear(input, weight, bias=None):

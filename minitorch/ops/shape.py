@@ -456,6 +456,24 @@ def flipud(input):
 
 
 @tensor_method
+def rot90(input, k=1, dims=(0, 1)):
+    """Turned by 90 degrees k times in the plane of two dimensions, from the first towards the second."""
+    if len(dims) != 2:
+        raise RuntimeError(f"rot90: expected total rotation dims == 2, but got dims = {len(dims)}")
+    if input.ndim < 2:
+        raise RuntimeError(f"rot90: expected total dims >= 2, but got total dims = {input.ndim}")
+    a, b = (read_dim(d, input.ndim) for d in dims)
+    if a == b:
+        raise RuntimeError(f"rot90: expected rotation dims to be different, got {tuple(dims)}")
+    k %= 4
+    if k == 2:
+        return flip(input, a, b)
+    if k == 0:
+        return input.clone()
+    return flip(input, b).transpose(a, b) if k == 1 else flip(input.transpose(a, b), b)
+
+
+@tensor_method
 def roll(input, shifts, dims=None):
     """Shifted along `dims`, what falls off one end coming in at the other; flattened without dims."""
     if dims is None:
@@ -520,6 +538,13 @@ def hstack(tensors):
     """The tensors side by side."""
     tensors = [atleast_1d(t) for t in tensors]
     return cat(tensors, 0 if tensors[0].ndim == 1 else 1)
+
+
+def dstack(tensors):
+    """Behind each other, along the third dimension; vectors and matrices get it first."""
+    if not len(tensors):
+        raise RuntimeError("dstack: expected a non-empty list of tensors")
+    return cat([t if t.ndim > 2 else atleast_2d(t).unsqueeze(-1) for t in tensors], 2)
 
 
 def column_stack(tensors):

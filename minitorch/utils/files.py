@@ -84,10 +84,15 @@ def _open_temporary(folder: str, name: str) -> tuple[str, int]:
     while True:
         temporary = os.path.join(folder, f".{name[:50]}.{os.urandom(6).hex()}{TEMPORARY}")
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o666)
+        taken = False
         if fcntl is not None:
-            with suppress(OSError):  # the lock dies with its process: so a leftover is told from a save going on
+            try:  # the lock dies with its process: so a leftover is told from a save that is going on
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if os.fstat(descriptor).st_nlink:
+            except BlockingIOError:
+                taken = True
+            except OSError:
+                pass  # a file system without locks: then nobody takes it for a leftover either
+        if not taken and os.fstat(descriptor).st_nlink:
             return temporary, descriptor
         os.close(descriptor)  # another process took it for a leftover before it was locked
 

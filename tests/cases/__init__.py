@@ -1,4 +1,24 @@
 """The op table, by family. `CASES` holds every row; `table.py` says how a row is written."""
 
-from tests.cases import attention, elementwise, index, loss, matmul, normalize, random, reduce, shape, softmax  # noqa: F401
+from tests.cases import (  # noqa: F401
+    attention,
+    conv,
+    distance,
+    elementwise,
+    index,
+    linalg,
+    loss,
+    matmul,
+    normalize,
+    pool,
+    products,
+    random,
+    reduce,
+    resample,
+    scan,
+    scatter,
+    search,
+    shape,
+    softmax,
+)
 from tests.cases.table import CASES as CASES

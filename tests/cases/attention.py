@@ -34,5 +34,5 @@ row("nn.functional.embedding", lambda d: [S(ids(d, 5), d(4, 3)), S(ids(d, 2, 3),
     errors=lambda d: [E("(?s)(4|range)", np.array([4]), d(4, 3)), E("(?i)int", d(2), d(4, 3)),
     E("(?s)-1|range", np.array([-1]), d(4, 3))])
 row("nn.functional.one_hot", lambda d: [S(ids(d, 5), 4), S(ids(d, 2, 3), num_classes=6), S(np.array([0, 2])),
-    S(np.array(1), 3)], gradient=False, dtypes=(), result=None, errors=lambda d: [E("", np.array([5]), 3),
-    E("", np.array([-1]), 3)])
+    S(np.array(1), 3)], gradient=False, dtypes=(), result=None, errors=lambda d: [E("5.*3", np.array([5]), 3),
+    E("negative", np.array([-1]), 3)])

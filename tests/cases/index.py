@@ -31,7 +31,7 @@ BASIC = (0, (1, 2), slice(1, 3), slice(None, None, 2), None, E_, (E_, 0), (slice
 WRONG = lambda d: [E("(?s)4", d(4, 3), 4), E("(?s)-5|4", d(4, 3), -5), E("(?i)too many|3", d(4, 3), (0, 0, 0)),
     E("(?s)7", d(4, 3), np.array([7])), E("(?s)3.*4|4.*3", d(4, 3), np.ones(3, bool)),
     E("(?s)2.*3", d(4, 3), (np.array([0, 1]), np.array([0, 1, 2]))), E("(?i)int", d(4), 1.5),
-    E("(?i)int|float|ind", d(4), np.array([0.5])), E("(?i)step|neg", d(4), slice(None, None, -1)), E("", d(), 0)]
+    E("(?i)int|float|ind", d(4), np.array([0.5])), E("(?i)step|neg", d(4), slice(None, None, -1)), E("too many.*0|0-d", d(), 0)]
 
 row("getitem", lambda d: [S(make(4, 3, 5), index) for index in indices(d) for make in (d, )] + [S(make(4, 3, 5),
     index) for index in ((1, 2), (slice(1, 3), np.array([0, 2]))) for make in (d.transposed, d.flipped)] + [S(d(), E_),
@@ -69,7 +69,7 @@ def to_numpy(index):
 
 
 row("setitem", writes, call=write, dtypes=ALL, errors=lambda d: [E("(?s)3.*2|2.*3", d(4, 3), 0, d(2)),
-    E("(?s)9", d(4, 3), 9, 0.0), E("(?s)9", d(4, 3), np.array([9]), 0.0), E("", d(4, 3), slice(0, 2), d(3, 3))])
+    E("(?s)9", d(4, 3), 9, 0.0), E("(?s)9", d(4, 3), np.array([9]), 0.0), E("2.*3", d(4, 3), slice(0, 2), d(3, 3))])
 
 
 def write_to_view(m, x, value):
@@ -111,7 +111,7 @@ def scatters(d: Draw):
 
 row("scatter", lambda d: [*scatters(d), S(d(3, 4), 0, INDEX(d, 2, 4), 1.5), S(d(3), 0, np.array([1, 1]), 2)],
     dtypes=ALL, errors=lambda d: [E(OUT_OF_RANGE, d(3, 4), 0, np.full((2, 4), 5), d(2, 4)),
-    E("", d(3), 0, np.zeros(4, int), d(3))])
+    E("4.*3", d(3), 0, np.zeros(4, int), d(3))])
 row("scatter_add", lambda d: [*scatters(d), S(d(3, 4), 0, INDEX(d, 5, 4), d(5, 4)),
     S(d(3), 0, np.array([1, 1, 1, 0]), d(4)), S(d(), 0, np.array(0), d())], dtypes=NUMBERS,
     errors=lambda d: [E(OUT_OF_RANGE, d(3), 0, np.array([5]), d(1))])
@@ -123,7 +123,7 @@ row("index_select", lambda d: [S(d(3, 4), 0, np.array([2, 0, 2])), S(d(3, 4), 1,
     S(d(3), 0, np.array(1))], dtypes=ALL, errors=lambda d: [E(OUT_OF_RANGE, d(3, 4), 0, np.array([5]))])
 row("index_add", lambda d: [S(d(3, 4), 0, np.array([2, 0, 2]), d(3, 4)), S(d(3, 4), 1, np.array([1, 1]), d(3, 2),
     alpha=2), S(d(3), 0, np.array([0, 0]), d(2)), S(d(3), 0, np.array([], int), d(0))], dtypes=NUMBERS,
-    errors=lambda d: [E(OUT_OF_RANGE, d(3), 0, np.array([5]), d(1)), E("", d(3), 0, np.array([0, 1]), d(3))])
+    errors=lambda d: [E(OUT_OF_RANGE, d(3), 0, np.array([5]), d(1)), E("2.*3", d(3), 0, np.array([0, 1]), d(3))])
 row("masked_fill", lambda d: [S(d(3, 4), d.bool(3, 4), 2), S(d(3, 4), d.bool(3, 4), 1.5),
     rough(d(3, 4), d.bool(4), float("-inf")), S(d(3), d.bool(2, 3), 0), S(d(3, 4), d.bool(3, 1), d()),
     S(d.int(3), d.bool(3), 7), S(d(0), d.bool(0), 1.0), S(d.transposed(3, 4), d.bool(3, 4), 2.0)], dtypes=NUMBERS,

@@ -75,8 +75,8 @@ def binary(logits):
     def make(d):
         weight = [{}, {"weight": const(d(4, domain=positive))}, {"weight": const(d(3, 4, domain=positive))}]
         if logits:
-            weight += [{"pos_weight": d(4, domain=positive)}]
-            weight += [{"pos_weight": d(domain=positive), "weight": const(d(3, 1, domain=positive))}]
+            weight += [{"pos_weight": const(d(4, domain=positive))}]
+            weight += [{"pos_weight": const(d(domain=positive)), "weight": const(d(3, 1, domain=positive))}]
         for o in weight:
             for r in REDUCTIONS:
                 yield S(d(3, 4), d(3, 4, domain=probability), reduction=r, **o)
@@ -94,5 +94,8 @@ def binary(logits):
 row(F + "binary_cross_entropy", binary(False), domain=probability, tol=100,
     errors=lambda d: [*MISMATCH(d), E("(?s)0.*1", np.array([1.5]), np.array([1.0]))])
 row(F + "binary_cross_entropy_with_logits", binary(True), errors=MISMATCH)
+# PyTorch takes no gradient for pos_weight
+row("a learnt pos_weight", lambda d: [S(d(3, 4), d(3, 4, domain=probability), d(4, domain=positive)), S(d(3), d(3), d())],
+    call=lambda m, x, y, w: m.nn.functional.binary_cross_entropy_with_logits(x, y, pos_weight=w), torch=False)
 row(F + "kl_div", lambda d: [S(d(3, 4), d(3, 4, domain=positive), reduction=r) for r in (*REDUCTIONS,
     "batchmean")] + [S(d(3, 4), d(3, 4), reduction="sum", log_target=True), rough(d(3), np.array([0.0, 1.0, 0.5]))])
