@@ -40,19 +40,19 @@ class Settings:
     """What decides the result; a checkpoint remembers them, and only goes on with the same ones."""
 
     corpus: str = "stdlib"
-    max_seq_length: int = 64
+    max_seq_length: int = 32
     layers: int = 2
-    hidden: int = 128
-    heads: int = 4
+    hidden: int = 64
+    heads: int = 2
     batch_size: int = 32
-    steps: int = 1000
-    lr: float = 1e-3
+    steps: int = 6000
+    lr: float = 3e-3
     warmup: float = 0.1
     weight_decay: float = 0.01
-    dropout: float = 0.1
+    dropout: float = 0.0
     vocab_size: int = 4096
-    eval_every: int = 100
-    save_every: int = 100
+    eval_every: int = 500
+    save_every: int = 500
     seed: int = 0
     device: str = "cpu"
 
@@ -62,7 +62,7 @@ HELP = {
     "max_seq_length": "tokens in a pair of sentences, with [CLS] and two [SEP]",
     "layers": "encoder layers", "hidden": "width", "heads": "attention heads", "batch_size": "pairs in a step",
     "steps": "training steps", "lr": "the highest learning rate", "warmup": "share of the steps that lead up to it",
-    "weight_decay": "AdamW's, for matrices only", "dropout": "in embeddings, attention and layers",
+    "weight_decay": "AdamW's, for matrices only", "dropout": "in embeddings, attention and layers; a mini BERT in a short run underfits, so none",
     "vocab_size": "word pieces", "eval_every": "steps between evaluations on held-out documents",
     "save_every": "steps between checkpoints", "seed": "of weights, batches, masks and dropout", "device": "cpu or cuda",
 }  # fmt: skip
@@ -88,11 +88,16 @@ class Pretraining:
             vocab_size=len(self.tokenizer), hidden_size=settings.hidden, num_hidden_layers=settings.layers,
             num_attention_heads=settings.heads, intermediate_size=4 * settings.hidden,
             hidden_dropout_prob=settings.dropout, attention_probs_dropout_prob=settings.dropout,
-            max_position_embeddings=settings.max_seq_length, initializer_range=0.05,
+            max_position_embeddings=settings.max_seq_length, initializer_range=0.07,  # narrow layers need larger weights
         )  # fmt: skip
         minitorch.manual_seed(settings.seed)
         self.model = BertForPreTraining(self.config).to(settings.device)
-        self.optimizer = minitorch.optim.AdamW(weight_decay_groups(self.model, settings.weight_decay), lr=settings.lr)
+        frequencies = (self.counts + 0.5) / (self.counts + 0.5).sum()
+        with minitorch.no_grad():  # the first guess is the words' frequencies, so no step is spent on learning them
+            self.model.cls.predictions.bias.copy_(minitorch.from_numpy(np.log(frequencies)))
+        # A rare word's gradient is mostly zero; with Adam's usual eps its rare noise would be blown up to full steps.
+        groups = weight_decay_groups(self.model, settings.weight_decay)
+        self.optimizer = minitorch.optim.AdamW(groups, lr=settings.lr, eps=1e-5)
         self.schedule = linear_warmup_decay(self.optimizer, round(settings.warmup * settings.steps), settings.steps)
         self.step, self.history = 0, []
         if state is not None:

@@ -22,7 +22,7 @@ from .ops.elementwise import (
     where, xlogy,
 )
 from .ops.activation import (
-    celu, logit, relu, selu, sigmoid, tanh,
+    celu, hardshrink, logit, prelu, relu, selu, sigmoid, tanh, threshold,
 )
 from .ops.reduce import (
     all, amax, amin, aminmax, any, argmax, argmin, count_nonzero, cumprod, cumsum, max, mean, median, min,
@@ -45,7 +45,8 @@ from .ops.softmax import (
     log_softmax, logsumexp, softmax,
 )
 from .ops.random import (
-    bernoulli, dropout, get_rng_state, initial_seed, manual_seed, multinomial, normal, rand, rand_like, randint,
+    alpha_dropout, bernoulli, dropout, feature_alpha_dropout, feature_dropout, get_rng_state, initial_seed,
+    manual_seed, multinomial, normal, rand, rand_like, randint,
     randint_like, randn, randn_like, randperm, seed, set_rng_state,
 )
 from .ops.creation import (

@@ -294,7 +294,8 @@ def _common_base(family: list[_Stored]) -> tuple[Any, _Stored]:
         if (one.low, one.high) == (low, high) and one.array.flags.c_contiguous:
             return one.array, one
     lowest = next(one.array for one in family if one.low == low)
-    corner = lowest[tuple(slice(-1, None) if step < 0 else slice(1) for step in lowest.strides)]  # the element at `low`
+    at_low = [slice(-1, None) if step < 0 else slice(1) for step in lowest.strides]
+    corner = lowest[(*at_low, ...)]  # with the dots a view, also of an array without axes
     strided = namespace_of(lowest).lib.stride_tricks.as_strided
     return strided(corner, ((high - low) // itemsize,), (itemsize,)), first
 

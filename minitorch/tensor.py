@@ -169,8 +169,7 @@ class Tensor:
             raise TypeError("iteration over a 0-d tensor")
         return iter(self.unbind(0))
 
-    def __hash__(self) -> int:
-        return id(self)
+    __hash__ = object.__hash__  # by identity, although == compares elements
 
     def __contains__(self, value: Any) -> bool:
         return bool((self == value).any().item())
@@ -198,8 +197,9 @@ class Tensor:
             raise RuntimeError(f"only tensors of floating point dtype can require gradients; this one is {self.dtype}")
         if not value and self.grad_fn is not None:
             raise RuntimeError("only a leaf tensor's requires_grad can be switched off; use detach() for this one")
-        if bool(value) != self._requires_grad:
+        if bool(value) != self.requires_grad:
             self._requires_grad = bool(value)
+            self._base, self._chain = None, ()  # a leaf from here on, also if it was a view of a plain tensor
 
     @property
     def grad(self) -> Any:

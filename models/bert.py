@@ -191,12 +191,12 @@ class BertSelfAttention(nn.Module):
         return y.transpose(1, 2).reshape(B, T, C), weights
 
 
-class BertSelfOutput(nn.Module):
-    """LayerNorm(x + dropout(dense(y)))."""
+class BertResidual(nn.Module):
+    """LayerNorm(x + dropout(dense(y))): what attention and feed-forward end with."""
 
-    def __init__(self, config):
+    def __init__(self, config, in_features):
         super().__init__()
-        self.dense = nn.Linear(config.hidden_size, config.hidden_size)
+        self.dense = nn.Linear(in_features, config.hidden_size)
         self.LayerNorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
 
@@ -208,7 +208,7 @@ class BertAttention(nn.Module):
     def __init__(self, config):
         super().__init__()
         self.self = BertSelfAttention(config)
-        self.output = BertSelfOutput(config)
+        self.output = BertResidual(config, config.hidden_size)
 
     def forward(self, x, mask=None, output_attentions=False):
         y, weights = self.self(x, mask, output_attentions)
@@ -225,14 +225,6 @@ class BertIntermediate(nn.Module):
         return self.activation(self.dense(x))
 
 
-class BertFeedForwardOutput(BertSelfOutput):
-    def __init__(self, config):
-        nn.Module.__init__(self)
-        self.dense = nn.Linear(config.intermediate_size, config.hidden_size)
-        self.LayerNorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        self.dropout = nn.Dropout(config.hidden_dropout_prob)
-
-
 class BertLayer(nn.Module):
     """Attention and a feed-forward network, each with a residual connection and LayerNorm after it."""
 
@@ -240,7 +232,7 @@ class BertLayer(nn.Module):
         super().__init__()
         self.attention = BertAttention(config)
         self.intermediate = BertIntermediate(config)
-        self.output = BertFeedForwardOutput(config)
+        self.output = BertResidual(config, config.intermediate_size)
 
     def forward(self, x, mask=None, output_attentions=False):
         x, weights = self.attention(x, mask, output_attentions)
@@ -253,12 +245,15 @@ class BertEncoder(nn.Module):
         self.layer = nn.ModuleList([BertLayer(config) for _ in range(config.num_hidden_layers)])
 
     def forward(self, x, mask=None, output_attentions=False, output_hidden_states=False):
-        states, attentions = [x], []
+        states = (x,) if output_hidden_states else None
+        attentions = () if output_attentions else None
         for layer in self.layer:
             x, weights = layer(x, mask, output_attentions)
-            states.append(x)
-            attentions.append(weights)
-        return x, tuple(states) if output_hidden_states else None, tuple(attentions) if output_attentions else None
+            if output_hidden_states:
+                states += (x,)
+            if output_attentions:
+                attentions += (weights,)
+        return x, states, attentions
 
 
 class BertPooler(nn.Module):
@@ -301,6 +296,9 @@ class BertPreTrainingHeads(nn.Module):
         super().__init__()
         self.predictions = BertLMPredictionHead(config)
         self.seq_relationship = nn.Linear(config.hidden_size, 2)
+
+    def forward(self, x, pooled):
+        return self.predictions(x), self.seq_relationship(pooled)
 
 
 class BertPreTrainedModel(nn.Module):
@@ -397,8 +395,7 @@ class BertForPreTraining(BertPreTrainedModel):
             x, labels = x[masked], labels[masked]  # (M, C), (M,)
             if len(labels) == 0:
                 raise ValueError(f"labels: every one is {IGNORE}, so there is no masked token to predict")
-        words = self.cls.predictions(x)  # (B, T, V) or (M, V)
-        follows = self.cls.seq_relationship(out.pooler_output)  # (B, 2)
+        words, follows = self.cls(x, out.pooler_output)  # (B, T, V) or (M, V); (B, 2)
         if labels is not None:
             mlm_loss = F.cross_entropy(words, labels)
         if next_sentence_label is not None:

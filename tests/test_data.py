@@ -613,9 +613,7 @@ WITH_WORKERS = {
         Draws(7), 2, shuffle=True, num_workers=2, persistent_workers=True, collate_fn=list
     ),
     "stream, workers": lambda: DataLoader(Count(7), 2, num_workers=2, collate_fn=list),
-    "shuffled, persistent": lambda: DataLoader(
-        Shuffled(6), 2, num_workers=2, persistent_workers=True, collate_fn=list
-    ),
+    "shuffled, persistent": lambda: DataLoader(Shuffled(6), 2, num_workers=2, persistent_workers=True, collate_fn=list),
     "resumable, workers": lambda: DataLoader(Resumable(5), 2, num_workers=2, collate_fn=list),
     "resumable, persistent": lambda: DataLoader(
         Resumable(5), 2, num_workers=2, persistent_workers=True, collate_fn=list

@@ -464,6 +464,13 @@ def test_always_called_hooks_run_when_forward_raises():
         m(1)
     assert seen == ["yes"]
 
+    m, seen = nn.Identity(), []
+    m.register_forward_hook(lambda *a: seen.append("once"), always_call=True)
+    m.register_forward_hook(lambda *a: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        m(1)
+    assert seen == ["once"]
+
 
 def backward_hook_scenario(lib):
     """Runs the same program on minitorch and PyTorch and returns what its hooks saw."""

@@ -225,6 +225,10 @@ def check_convention(lib, function, at, expected):
         "prod",
         "getitem",
         "std",
+        "batch_norm",
+        "nn.functional.conv1d",
+        "nn.functional.conv_transpose2d",
+        "nn.functional.avg_pool1d",
     ],
 )
 def test_third_order(name):

@@ -354,6 +354,15 @@ def test_loaded_state_takes_the_parameters_dtype():
     assert other.state[doubles[0]]["step"].dtype is minitorch.float32
 
 
+def test_a_state_without_newer_options_gets_the_defaults():
+    params, optimizer = train(minitorch, "SGD", {"momentum": 0.9}, steps=1)
+    state = optimizer.state_dict()
+    del state["param_groups"][0]["maximize"], state["param_groups"][0]["nesterov"]
+    optimizer.load_state_dict(state)
+    assert optimizer.param_groups[0]["nesterov"] is False and optimizer.param_groups[0]["maximize"] is False
+    optimizer.step()
+
+
 def test_adamw_stays_decoupled_with_adams_state():
     p = one()
     adam = optim.Adam([p], weight_decay=0.1)

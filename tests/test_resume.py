@@ -136,6 +136,12 @@ def test_a_killed_training_ends_with_the_same_weights(processes, tmp_path, worke
     assert not leftovers(broken) and len(os.listdir(broken)) == 2
 
 
+def saves(folder):
+    """Grows when a save begins, and when it ends."""
+    checkpoints = [folder / name for name in os.listdir(folder) if name.endswith(".safetensors")]
+    return {*leftovers(folder), *(path.stat().st_mtime_ns for path in checkpoints)}
+
+
 # --- the program -----------------------------------------------------------------------------------------------------
 
 PROGRAM = ROOT / "examples" / "pretrain_bert.py"
@@ -167,9 +173,9 @@ def test_a_killed_pretraining_ends_with_the_same_weights(tmp_path):
     broken.mkdir()
     killed = 0
     for pause in (0, 0, chooser.uniform(0, 0.1)):
-        before = set(leftovers(broken))
+        before = saves(broken)
         process = run(broken, "--resume")
-        while process.poll() is None and set(leftovers(broken)) <= before:
+        while process.poll() is None and saves(broken) <= before:
             time.sleep(0.0002)  # until it saves
         time.sleep(pause)
         process.kill()

@@ -176,6 +176,15 @@ def test_shared_memory_is_shared_again(tmp_path):
     assert {name: shape for name, (shape, _) in stored(tmp_path / "b.ckpt").items()} == {"left": [10], "apart": [2]}
 
 
+def test_a_number_within_the_shared_memory():
+    x = minitorch.arange(10)
+    parts = [x[4], x[4:7], x[5:9], x[8]]
+    back = round_trip(parts)
+    assert same(back, parts)
+    back[3].fill_(-1)
+    assert back[2].tolist() == [5, 6, 7, -1]
+
+
 def test_only_what_is_seen_is_stored():
     x = minitorch.zeros(1000, 1000)
     file = io.BytesIO()

@@ -11,10 +11,10 @@ result has been through already, its gradient is complete.
 
 from __future__ import annotations
 
-import heapq
 import itertools
 import os
 import traceback
+from heapq import heappop, heappush
 from typing import Any, ClassVar, Iterable, Sequence
 
 import numpy as np
@@ -99,16 +99,19 @@ class Op:
     @classmethod
     def apply(cls, *inputs: Any, **options: Any) -> Any:
         """Runs the op on tensors (Python numbers and None allowed) and records it if one of them wants a gradient."""
-        kind = dtype = None
+        kind: Any = None
+        dtype: Any = None
         arrays: list[Any] = []
+        edges: list[Any] = []
         needs: list[bool] = []
         for t in inputs:
-            if t is None:
+            if not isinstance(t, Tensor):
+                if t is not None:
+                    return convert.apply_converted(cls, inputs, options)
                 arrays.append(None)
+                edges.append(None)
                 needs.append(False)
                 continue
-            if not isinstance(t, Tensor):
-                return convert.apply_converted(cls, inputs, options)
             array = t.array
             if kind is None:
                 kind, dtype = type(array), array.dtype
@@ -117,7 +120,12 @@ class Op:
             if t._base is not None:
                 views.refresh(t)
             arrays.append(array)
-            needs.append(t._requires_grad)
+            if t._requires_grad:
+                edges.append((t.grad_fn or t, t._index))
+                needs.append(True)
+            else:
+                edges.append(None)
+                needs.append(False)
         if dtype not in cls.native:
             return convert.apply_converted(cls, inputs, options)
 
@@ -131,34 +139,29 @@ class Op:
             y = op.forward(*arrays, **options)
         except ValueError as error:
             raise op._in_own_words(error, arrays) from error
-        if type(y) is tuple:
+        several = type(y) is tuple
+        if several:
             results = tuple([Tensor(op._as_array(a)) for a in y])
             op.outputs = len(results)
         else:
             results = (Tensor(y if type(y) is kind else op._as_array(y)),)
 
         if record:
-            op.number = _next_number()
-            edges: list[Any] = []
-            for t in inputs:
-                edges.append((t.grad_fn or t, t._index) if t is not None and t._requires_grad else None)
-            op.edges = edges
-            index = 0
+            op.number, op.edges = _next_number(), edges
+            if op.saved:
+                op._note_sources(inputs, arrays, results, kind)
             for out in results:
                 if out.array.dtype in FLOATING:
                     out._requires_grad, out.grad_fn = True, op
-                    if index:
-                        out._index = index
-                index += 1
-            if op.saved:
-                op._note_sources(inputs, arrays, results, kind)
-            if index > 1:
+            if several:
+                for i, out in enumerate(results):
+                    out._index = i
                 op.shapes = [(out.array.shape, out.array.dtype) for out in results]
         if cls.view:
-            views.note_view(cls, inputs[0], results, options, type(y) is tuple)
+            views.note_view(cls, inputs[0], results, options, several)
         if mode.anomaly:
             op._check_forward(arrays, results)
-        return results[0] if type(y) is not tuple else results
+        return results if several else results[0]
 
     def _in_own_words(self, error: ValueError, arrays: list) -> Exception:
         """The array library's complaint about shapes that do not broadcast, with the op's name and the tensors' shapes."""
@@ -193,7 +196,7 @@ class Op:
                     i += 1
                 else:
                     for i, out in enumerate(results):
-                        if value is out.array and out._requires_grad:
+                        if value is out.array and value.dtype in FLOATING:
                             source = -1 - i, out._counter, out._counter[0]
             sources.append(source)
         self.sources = sources
@@ -218,7 +221,8 @@ class Op:
 
     def backward_arrays(self, grads: Sequence) -> Sequence:
         """Gradients of the inputs, as arrays, for gradients of the outputs, as arrays."""
-        self.check_saved()
+        if self.saved is None or self.sources:
+            self.check_saved()
         result = self.backward(*grads)
         return result if type(result) is tuple else (result,)
 
@@ -325,32 +329,41 @@ def walk(
 
     anomaly = mode.anomaly
 
-    def send(op: Op, index: int, g: Any) -> None:
-        cell = pending.get(op)
-        if cell is None:
-            cell = pending[op] = [None] * op.outputs
-            heapq.heappush(waiting, (-op.number, op))
-        cell[index] = g if cell[index] is None else _plus(cell[index], g)
+    op = Op()  # stands for the caller, who made `grads` out of nothing
+    op.edges = [(root.grad_fn or root, root._index) for root in roots]
+    results: Sequence = [g if create_graph else g.array for g in grads]
+    cell = results
+    while True:
+        for edge, g in zip(op.edges, results):
+            if edge is None or g is None:
+                continue
+            target, index = edge
+            if useful is not None and target not in useful:
+                continue
+            if not create_graph and type(g) not in NAMESPACES:
+                g = op.xp.asarray(g)  # a NumPy scalar
+            if isinstance(target, Op):
+                arrived = pending.get(target)
+                if arrived is None:
+                    arrived = pending[target] = [None] * target.outputs
+                    heappush(waiting, (-target.number, target))
+                elif arrived[index] is not None:
+                    g = _plus(arrived[index], g)
+                arrived[index] = g
+                continue
+            total = leaves.get(target)
+            if total is None:
+                leaves[target] = g if create_graph or not _borrowed(g, cell, results, op) else g.copy()
+            elif create_graph:
+                leaves[target] = total + g
+            else:
+                total += g  # an array that nobody else has
+        if results and not retain_graph and op.saved and _holds_arrays(op.saved):
+            op.saved = None  # shapes and numbers alone stay: such an op goes backward any number of times
+        if not waiting:
+            break
 
-    def send_to_leaf(leaf: Tensor, g: Any, borrowed: bool) -> None:
-        if leaf not in leaves:
-            leaves[leaf] = g if create_graph or not borrowed else g.copy()
-        elif create_graph:
-            leaves[leaf] = leaves[leaf] + g
-        else:
-            leaves[leaf] += g  # nobody else has this array
-
-    for root, g in zip(roots, grads):
-        value = g if create_graph else g.array
-        if useful is not None and (root.grad_fn or root) not in useful:
-            continue
-        if root.grad_fn is not None:
-            send(root.grad_fn, root._index, value)
-        else:
-            send_to_leaf(root, value, True)
-
-    while waiting:
-        op = heapq.heappop(waiting)[1]
+        op = heappop(waiting)[1]
         cell = pending.pop(op)
         if op.hooks is not None:
             for i, hooks in op.hooks.items():
@@ -361,6 +374,7 @@ def walk(
             if op in catch:
                 caught.update({(op, i): g for i, g in enumerate(cell)})
             if not any(edge is not None and edge[0] in useful for edge in op.edges):
+                results = ()
                 continue
         if op.outputs > 1:
             cell = [_zeros(op, i, create_graph) if g is None else g for i, g in enumerate(cell)]
@@ -369,20 +383,6 @@ def walk(
             raise RuntimeError(f"{op.name}.backward returned {len(results)} gradients for {len(op.edges)} inputs")
         if anomaly:
             _check_backward(op, cell, results)
-        for edge, g in zip(op.edges, results):
-            if edge is None or g is None:
-                continue
-            target, index = edge
-            if useful is not None and target not in useful:
-                continue
-            if not create_graph and type(g) not in NAMESPACES:
-                g = op.xp.asarray(g)  # a NumPy scalar
-            if isinstance(target, Op):
-                send(target, index, g)
-            else:
-                send_to_leaf(target, g, target not in leaves and not create_graph and _borrowed(g, cell, results, op))
-        if not retain_graph and op.saved and _holds_arrays(op.saved):
-            op.saved = None  # shapes and numbers alone stay: such an op goes backward any number of times
 
     for leaf, g in leaves.items():
         g = g if create_graph else Tensor(g)

@@ -59,6 +59,9 @@ class FunctionNode(engine.Op):
     """The node of a custom Function in the graph. Its backward takes and gives tensors."""
 
     promote = None
+    arguments: int  # how many forward was given, tensors or not
+    tensor_positions: list[int]  # of the tensors among them
+    inputs: list[tuple]  # (shape, dtype) of each tensor
 
     def __init__(self, function: Any, ctx: Context):
         self.function, self.ctx = function, ctx

@@ -17,15 +17,23 @@ from .grad_mode import enable_grad, mode
 
 def note_view(op: type, x: Tensor, results: tuple, options: dict, several: bool) -> None:
     """Remembers how the results of a view op came from x, if they really share its memory. several: a tuple of them."""
-    for i, out in enumerate(results):
-        owner = getattr(out.array, "base", None)
-        if owner is None or (owner is not x.array and owner is not getattr(x.array, "base", None)):
+    memory = _owner(x.array)
+    for out in results:
+        if _owner(out.array) is not memory:
             continue  # reshape had to copy
         out._base = x if x._base is None else x._base
         out._counter = x._counter
         out._seen = x._counter[0]
         out._chain = None if several or x._chain is None else (*x._chain, (op, options))
         out._made_without_grad = x._made_without_grad or not mode.enabled
+
+
+def _owner(array: Any) -> Any:
+    """Whoever holds the memory that an array looks at: views of views lead there over several steps."""
+    base = getattr(array, "base", None)
+    while base is not None:
+        array, base = base, getattr(base, "base", None)
+    return array
 
 
 def refresh(view: Tensor) -> None:

@@ -10,11 +10,13 @@ from . import (
     attention,
     conv,
     creation,
+    ctc,
     distance,
     elementwise,
     index,
     linalg,
     loss,
+    margin,
     matmul,
     normalize,
     operators,
@@ -33,7 +35,7 @@ from ._method import tensor_method, unbroadcast
 
 FAMILIES = (
     elementwise, activation, reduce, conv, pad, pool, resample, shape, index, matmul, softmax, normalize,
-    attention, loss, random, creation, distance, scan, scatter, search,
+    attention, loss, random, creation, ctc, distance, margin, scan, scatter, search,
 )  # fmt: skip
 
 PUBLIC: dict[str, Any] = {

@@ -83,7 +83,7 @@ def unbroadcast(dy: Any, shape: tuple) -> Any:
 
     y = x broadcast to a larger shape:  dx = sum of dy over the new axes and over those where x has length 1. Lesson 02.
     """
-    if dy.shape == shape:
+    if dy is None or dy.shape == shape:
         return dy
     new = dy.ndim - len(shape)
     axes = tuple(range(new)) + tuple(new + i for i, n in enumerate(shape) if n == 1 and dy.shape[new + i] != 1)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from ..autograd import views
 from ..autograd.engine import Op
+from ..tensor import Tensor
 from . import special
-from ._method import tensor_method
+from ._method import in_place, tensor_method
 from .elementwise import clamp, where
 
 
@@ -201,7 +203,70 @@ class Softplus(Op):
         return dy * self.xp.where(x * beta > threshold, 1.0, self.run(Sigmoid, x * beta))
 
 
+class HardShrink(Op):
+    """y = x where |x| > l, else 0.           dx = dy [|x| > l]         (NaN stays)"""
+
+    def forward(self, x, *, l):
+        inside = (x >= -l) & (x <= l)
+        self.save(inside)
+        return self.xp.where(inside, self.xp.zeros((), x.dtype), x)
+
+    def backward(self, dy):
+        (inside,) = self.saved
+        return self.xp.where(inside, 0.0, dy)
+
+
+class SoftShrink(Op):
+    """y = x - l sign(x) where |x| > l, else 0.      dx = dy [|x| > l]         (NaN stays)"""
+
+    def forward(self, x, *, l):
+        xp = self.xp
+        inside = (x >= -l) & (x <= l)
+        self.save(inside)
+        return xp.where(inside, 0, x - xp.where(x > 0, l, -l)).astype(x.dtype)
+
+    def backward(self, dy):
+        (inside,) = self.saved
+        return self.xp.where(inside, 0.0, dy)
+
+
+class HardSigmoid(Op):
+    """y = min(max(x + 3, 0), 6) / 6.         dx = dy / 6 where -3 < x < 3"""
+
+    def forward(self, x):
+        xp = self.xp
+        self.save((x > -3) & (x < 3))
+        return (xp.minimum(xp.maximum(x + 3, 0), 6) / 6).astype(x.dtype)
+
+    def backward(self, dy):
+        (inside,) = self.saved
+        return self.xp.where(inside, dy * (1 / 6), 0.0)
+
+
+class HardSwish(Op):
+    """y = x min(max(x + 3, 0), 6) / 6.       dx = dy (x / 3 + 1/2) where -3 < x < 3, dy above      arXiv:1905.02244"""
+
+    def forward(self, x):
+        xp = self.xp
+        self.save(x)
+        return (x * xp.minimum(xp.maximum(x + 3, 0), 6) / 6).astype(x.dtype)
+
+    def backward(self, dy):
+        (x,) = self.saved
+        return self.xp.where(x <= -3, 0.0, self.xp.where(x < 3, dy * (x * (1 / 3) + 0.5), dy))
+
+
 # --- public functions ------------------------------------------------------------------------------------------------
+
+
+def _into(input: Tensor, y: Tensor, inplace: bool, name: str) -> Tensor:
+    """The result, written into the input if that is asked for."""
+    return views.write(input, y, name) if inplace else y
+
+
+def _floating(input: Tensor, name: str) -> None:
+    if not input.dtype.is_floating_point:
+        raise RuntimeError(f"{name}: expected a floating point tensor, got {input.dtype}")
 
 
 @tensor_method(inplace=True)
@@ -244,27 +309,27 @@ def gelu(input, approximate="none"):
 
 def silu(input, inplace=False):
     """x * sigmoid(x)."""
-    return SiLU.apply(input)
+    return _into(input, SiLU.apply(input), inplace, "silu_")
 
 
 def leaky_relu(input, negative_slope=0.01, inplace=False):
     """x where x > 0, else negative_slope * x."""
-    return LeakyReLU.apply(input, slope=negative_slope)
+    return _into(input, LeakyReLU.apply(input, slope=negative_slope), inplace, "leaky_relu_")
 
 
 def elu(input, alpha=1.0, inplace=False):
     """x where x > 0, else alpha * (exp(x) - 1)."""
-    return ELU.apply(input, alpha=alpha)
+    return _into(input, ELU.apply(input, alpha=alpha), inplace, "elu_")
 
 
 def selu(input, inplace=False):
     """ELU with the scale and alpha that keep mean and variance (arXiv:1706.02515)."""
-    return ELU.apply(input, alpha=1.6732632423543772, scale=1.0507009873554805)
+    return _into(input, ELU.apply(input, alpha=1.6732632423543772, scale=1.0507009873554805), inplace, "selu_")
 
 
 def celu(input, alpha=1.0, inplace=False):
     """x where x > 0, else alpha * (exp(x / alpha) - 1) (arXiv:1704.07483)."""
-    return ELU.apply(input, alpha=alpha, input_scale=1.0 / alpha)
+    return _into(input, ELU.apply(input, alpha=alpha, input_scale=1.0 / alpha), inplace, "celu_")
 
 
 def softplus(input, beta=1.0, threshold=20.0):
@@ -274,17 +339,19 @@ def softplus(input, beta=1.0, threshold=20.0):
 
 def mish(input, inplace=False):
     """x * tanh(softplus(x)) (arXiv:1908.08681)."""
-    return input * tanh(softplus(input))
+    x = input.clone() if inplace else input
+    return _into(input, x * tanh(softplus(x)), inplace, "mish_")
 
 
 def hardtanh(input, min_val=-1.0, max_val=1.0, inplace=False):
     """x, but not below min_val nor above max_val; no gradient at and beyond them."""
-    return where((input > min_val) & (input < max_val), input, clamp(input.detach(), min_val, max_val))
+    y = where((input > min_val) & (input < max_val), input, clamp(input.detach(), min_val, max_val))
+    return _into(input, y, inplace, "hardtanh_")
 
 
 def relu6(input, inplace=False):
     """min(max(x, 0), 6)."""
-    return hardtanh(input, 0.0, 6.0)
+    return hardtanh(input, 0.0, 6.0, inplace)
 
 
 def softsign(input):
@@ -303,3 +370,62 @@ def glu(input, dim=-1):
         raise RuntimeError(f"glu: halving dimension must be even, but dimension {dim} is size {input.shape[dim]}")
     a, b = input.chunk(2, dim)
     return a * sigmoid(b)
+
+
+@tensor_method
+def hardshrink(input, lambd=0.5):
+    """x where |x| > lambd, else 0."""
+    _floating(input, "hardshrink")
+    return HardShrink.apply(input, l=abs(lambd))
+
+
+def softshrink(input, lambd=0.5):
+    """x moved towards 0 by lambd, 0 where |x| <= lambd."""
+    _floating(input, "softshrink")
+    if lambd < 0:
+        raise RuntimeError(f"softshrink: lambda must be greater or equal to 0, but found {lambd}")
+    return SoftShrink.apply(input, l=lambd)
+
+
+def hardsigmoid(input, inplace=False):
+    """A sigmoid of three straight lines: min(max(x + 3, 0), 6) / 6."""
+    _floating(input, "hardsigmoid")
+    return _into(input, HardSigmoid.apply(input), inplace, "hardsigmoid_")
+
+
+def hardswish(input, inplace=False):
+    """x * hardsigmoid(x) (arXiv:1905.02244)."""
+    _floating(input, "hardswish")
+    return _into(input, HardSwish.apply(input), inplace, "hardswish_")
+
+
+def threshold(input, threshold, value, inplace=False):
+    """x where x > threshold, else value."""
+    y = where(input <= threshold, input.new_full((), value), input)
+    return _into(input, y, inplace, "threshold_")
+
+
+@tensor_method
+def prelu(input, weight):
+    """x where x > 0, else weight * x: one weight, or one for each channel, input (N, C, ...) (arXiv:1502.01852)."""
+    _floating(input, "prelu")
+    if weight.dtype is not input.dtype:
+        raise RuntimeError(f"prelu: expected input and weight of one dtype, got {input.dtype} and {weight.dtype}")
+    if weight.ndim > 1:
+        raise RuntimeError(f"prelu: Expected `weight` to be a scalar or 1D tensor, but got: ndim = {weight.ndim}")
+    if weight.numel() != 1:
+        channels = input.shape[1] if input.ndim > 1 else 1
+        if not input.ndim or weight.numel() != channels:
+            raise RuntimeError(
+                f"prelu: Mismatch of parameter numbers and input channel size: expected 1 or {channels} elements in "
+                f"weight for input of shape {tuple(input.shape)}, got {weight.numel()}"
+            )
+        weight = weight.reshape([-1] + [1] * (input.ndim - 2))
+    elif weight.ndim and not input.ndim:
+        weight = weight.reshape(())
+    return where(input > 0, input, weight * input)
+
+
+elu_, celu_, selu_, leaky_relu_, hardtanh_, threshold_, relu_ = (
+    in_place(f, f.__name__ + "_") for f in (elu, celu, selu, leaky_relu, hardtanh, threshold, relu)
+)

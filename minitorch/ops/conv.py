@@ -45,12 +45,11 @@ class Convolution(Op):
     A group of O/groups outputs sees only its own C/groups channels. Lesson 07.
     """
 
-    def forward(self, x, W, b, *, stride, padding, dilation, groups):
+    def forward(self, x, W, b, *, out, stride, padding, dilation, groups):
         xp = self.xp
         self.save(x if self.needs[1] else None, W if self.needs[0] else None, x.shape[2:], W.shape[2:],
                   {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups})  # fmt: skip
         B, C, O, kernel = x.shape[0], x.shape[1], W.shape[0], W.shape[2:]
-        out = tuple(map(output_size, x.shape[2:], kernel, stride, padding, dilation))
         K, L = math.prod(kernel), math.prod(out)
         W = W.reshape((groups, O // groups, C // groups * K))
         y = xp.empty((B, groups, O // groups, L), x.dtype)
@@ -89,7 +88,7 @@ class ConvolutionTranspose(Op):
 
     def forward(self, x, W, b, *, size, stride, padding, dilation, groups):
         xp = self.xp
-        self.save(x if self.needs[1] else None, W if self.needs[0] else None, W.shape[2:],
+        self.save(x if self.needs[1] else None, W if self.needs[0] else None, x.shape[2:], W.shape[2:],
                   {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups})  # fmt: skip
         B, C, out, kernel = x.shape[0], x.shape[1], x.shape[2:], W.shape[2:]
         O = W.shape[1] * groups
@@ -103,10 +102,10 @@ class ConvolutionTranspose(Op):
         return y
 
     def backward(self, dy):
-        x, W, kernel, options = self.saved
+        x, W, out, kernel, options = self.saved
         dx = dW = db = None
         if self.needs[0]:
-            dx = self.run(Convolution, dy, W, None, **options)
+            dx = self.run(Convolution, dy, W, None, out=out, **options)
         if self.needs[1]:
             dW = self.run(ConvolutionWeight, dy, x, kernel=kernel, **options)
         if self.needs[2]:
@@ -125,7 +124,7 @@ class ConvolutionWeight(Op):
 
     def forward(self, x, y, *, kernel, stride, padding, dilation, groups):
         xp = self.xp
-        self.save(x if self.needs[1] else None, y if self.needs[0] else None, x.shape[2:],
+        self.save(x if self.needs[1] else None, y if self.needs[0] else None, x.shape[2:], y.shape[2:],
                   {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups})  # fmt: skip
         B, C, O, out = x.shape[0], x.shape[1], y.shape[1], y.shape[2:]
         K = math.prod(kernel)
@@ -137,9 +136,9 @@ class ConvolutionWeight(Op):
         return W.reshape((O, C // groups, *kernel))
 
     def backward(self, dW):
-        x, y, size, options = self.saved
+        x, y, size, out, options = self.saved
         dx = self.run(ConvolutionTranspose, y, dW, None, size=size, **options) if self.needs[0] else None
-        dy = self.run(Convolution, x, dW, None, **options) if self.needs[1] else None
+        dy = self.run(Convolution, x, dW, None, out=out, **options) if self.needs[1] else None
         return dx, dy
 
 
@@ -242,7 +241,8 @@ def _convolve(name: str, n: int, input, weight, bias, stride, padding, dilation,
             f"{name}: Calculated padded input size per channel: ({size}). Kernel size: ({span}). Kernel size can't be "
             "greater than actual input size"
         )
-    y = Convolution.apply(x, weight, bias, stride=stride, padding=pairs, dilation=dilation, groups=groups)
+    out = tuple(map(output_size, x.shape[2:], kernel, stride, pairs, dilation))
+    y = Convolution.apply(x, weight, bias, out=out, stride=stride, padding=pairs, dilation=dilation, groups=groups)
     return y if had_batch else y.squeeze(0)
 
 

@@ -50,7 +50,7 @@ class Add(Op):
     def forward(self, a, b):
         if a.shape != b.shape:
             self.save(a.shape, b.shape)
-        return self.xp.add(a, b)
+        return a + b
 
     def backward(self, dy):
         if not self.saved:
@@ -75,14 +75,15 @@ class Mul(Op):
     """y = a b.                               da = dy b,  db = dy a"""
 
     def forward(self, a, b):
-        self.save(a if self.needs[1] else None, b if self.needs[0] else None, a.shape, b.shape)
-        return self.xp.multiply(a, b)
+        shapes = None if a.shape == b.shape else (a.shape, b.shape)
+        self.save(a if self.needs[1] else None, b if self.needs[0] else None, shapes)
+        return a * b
 
     def backward(self, dy):
-        a, b, a_shape, b_shape = self.saved
-        da = unbroadcast(dy * b, a_shape) if self.needs[0] else None
-        db = unbroadcast(dy * a, b_shape) if self.needs[1] else None
-        return da, db
+        a, b, shapes = self.saved
+        da = dy * b if self.needs[0] else None
+        db = dy * a if self.needs[1] else None
+        return (da, db) if shapes is None else (unbroadcast(da, shapes[0]), unbroadcast(db, shapes[1]))
 
 
 class Div(Op):

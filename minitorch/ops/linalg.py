@@ -376,7 +376,7 @@ def vector_norm(x, ord=2, dim=None, keepdim=False, *, dtype=None):
     axes = read_dims(dim, x.ndim)
     if ord < 0 or ord == float("inf"):
         reduce._need_elements(x, axes, "linalg.vector_norm")
-    return reduce.norm(x, float(ord), None if axes is None else axes, keepdim, dtype)
+    return reduce.norm(x, float(ord), axes, keepdim, dtype)
 
 
 def matrix_norm(A, ord="fro", dim=(-2, -1), keepdim=False, *, dtype=None):

@@ -38,8 +38,9 @@ def _right(function: Callable, name: str) -> Callable:
     return operator
 
 
+_DIRECT: dict[str, Callable] = {"add": e.Add.apply, "mul": e.Mul.apply, "truediv": e.Div.apply}
 for _name, _function in _ARITHMETIC.items():
-    setattr(Tensor, f"__{_name}__", _left(_function, f"__{_name}__"))
+    setattr(Tensor, f"__{_name}__", _left(_DIRECT.get(_name, _function), f"__{_name}__"))
     setattr(Tensor, f"__r{_name}__", _right(_function, f"__r{_name}__"))
     setattr(Tensor, f"__i{_name}__", in_place(_function, f"__i{_name}__"))
 

@@ -24,32 +24,31 @@ class MaxPool(Op):
     `places`: for each axis, indices (offset, position) of the elements so read. Lesson 07.
     """
 
-    def forward(self, x, *, selectors, places, padding):
-        xp = self.xp
+    def forward(self, x, *, selectors, places, padding, indices):
+        xp, n = self.xp, len(selectors)
         lowest = -math.inf if x.dtype.kind == "f" else dtypes.iinfo(x.dtype).min
         wide = padded(xp, x, padding, lowest)
-        y = winner = None
-        sizes = [len(s) for s in selectors]
-        for number, offset in enumerate(itertools.product(*map(range, sizes))):
-            part = wide
+        y = where = None
+        follow = indices or self.needs[0]
+        for offset in itertools.product(*(range(len(s)) for s in selectors)):
+            part, here = wide, 0
             for axis, k in enumerate(offset):
-                part = part[(Ellipsis, selectors[axis][k], *(slice(None),) * (len(sizes) - 1 - axis))]
+                part = part[(Ellipsis, selectors[axis][k], *(slice(None),) * (n - 1 - axis))]
+                row = xp.asarray(places[axis][k], dtype="int32").reshape((-1, *(1,) * (n - 1 - axis)))
+                here = here * x.shape[2 + axis] + row
             if y is None:
-                y, winner = part.copy(), xp.zeros(part.shape, "int32")
-            else:
-                winner = xp.where((part > y) | (part != part), xp.asarray(number, "int32"), winner)  # a NaN always wins
-                y = xp.maximum(y, part)
-        where = xp.zeros(y.shape, "int64")
-        for axis, size in enumerate(x.shape[2:]):
-            after = math.prod(sizes[axis + 1 :])
-            position = xp.arange(y.shape[2 + axis]).reshape((-1, *(1,) * (len(sizes) - 1 - axis)))
-            where = where * size + xp.asarray(places[axis])[winner // after % sizes[axis], position]
-        plane = math.prod(x.shape[2:])
-        first = xp.arange(math.prod(x.shape[:2])).reshape((*x.shape[:2], *(1,) * len(sizes))) * plane
-        self.save((where + first).reshape((-1,)), x.shape)
-        return y, where
+                y, where = part.copy(), xp.broadcast_to(here, part.shape)
+                continue
+            if follow:
+                where = xp.where((part > y) | (part != part), here, where)  # a NaN always wins
+            y = xp.maximum(y, part)
+        if follow:
+            where = where.astype("int64")
+            planes = xp.arange(math.prod(x.shape[:2])).reshape((*x.shape[:2], *(1,) * n)) * math.prod(x.shape[2:])
+            self.save((where + planes).reshape((-1,)), x.shape)
+        return (y, where) if indices else y
 
-    def backward(self, dy, _):
+    def backward(self, dy, *_):
         where, shape = self.saved
         dx = self.run(IndexAdd, dy.reshape((-1,)), index=(where,), shape=(math.prod(shape),))
         return dx.reshape(shape)
@@ -140,9 +139,15 @@ def _max_pool(name: str, n: int, input, kernel_size, stride, padding, dilation, 
         inside = (at >= 0) & (at < i)
         first, last = inside.argmax(0), k - 1 - inside[::-1].argmax(0)
         places.append(np.take_along_axis(at, np.clip(np.arange(k)[:, None], first, last), 0))  # padding cannot win
-    y, where = MaxPool.apply(x, selectors=tuple(selectors), places=tuple(places), padding=reach)
-    y, where = (y, where) if had_batch else (y.squeeze(0), where.squeeze(0))
-    return (y, where) if return_indices else y
+    y = MaxPool.apply(x, selectors=tuple(selectors), places=tuple(places), padding=reach, indices=bool(return_indices))
+    return _unbatched(y, had_batch)
+
+
+def _unbatched(y, had_batch: bool):
+    """The result, or the results, without the batch axis that the input had not."""
+    if had_batch:
+        return y
+    return tuple(t.squeeze(0) for t in y) if isinstance(y, tuple) else y.squeeze(0)
 
 
 def max_pool1d(input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=False):
@@ -151,8 +156,7 @@ def max_pool1d(input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode
 
 
 def max_pool2d(input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=False):
-    """The maximum of each window of (B, C, H, W) or (C, H, W); with return_indices also where it stands in its "
-    "plane."""
+    """The maximum of each window of (B, C, H, W) or (C, H, W); with return_indices also where it stands there."""
     return _max_pool("max_pool2d", 2, input, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
 
 
@@ -204,6 +208,9 @@ def _avg_pool(name: str, n: int, input, kernel_size, stride, padding, ceil_mode,
         raise RuntimeError(f"{name}: divisor must be not zero, got divisor_override={divisor_override}")
     kernel, stride, padding, _, out = geometry = _geometry(name, x, n, kernel_size, stride, padding, 1, ceil_mode)
     reach = tuple(_reach(*a) for a in zip(x.shape[2:], *geometry))
+    if kernel == tuple(x.shape[2:]) and not any(padding) and divisor_override is None:  # one window: all there is
+        y = x.mean(tuple(range(2, 2 + n)), keepdim=True)
+        return y if had_batch else y.squeeze(0)
     y = WindowSum.apply(x, kernel=kernel, stride=stride, padding=reach, out=out)
     y = y / (divisor_override or _window_sizes(x, geometry, count_include_pad))
     return y if had_batch else y.squeeze(0)
@@ -246,26 +253,27 @@ def avg_pool3d(
     )
 
 
-def _adaptive(name: str, n: int, input, output_size) -> tuple:
-    """The batched input, the output sizes, and for each axis the windows: position o sees [o in/out, (o + 1) "
-    "in/out)."""
+def _adaptive(name: str, n: int, input, output_size, first: int) -> tuple:
+    """The batched input, the output sizes, and the windows of each axis: position o sees [o in/out, (o + 1) in/out).
+
+    The axes from `first` on may not be empty.
+    """
     x, had_batch = batched(name, input, n)
     given = tuple(output_size) if isinstance(output_size, (tuple, list)) else (output_size,) * n
     if len(given) != n:
         raise RuntimeError(f"{name}: expected output_size to be an integer or {n} of them, got {output_size!r}")
     out = tuple(i if o is None else int(o) for o, i in zip(given, x.shape[2:]))
-    if min(out) < 0 or 0 in x.shape[1:]:
+    if min(out) < 0 or 0 in x.shape[first:]:
         raise RuntimeError(
             f"{name}: expected input with non-zero sizes and output_size of at least 0, got input of size "
-            f"{list(x.shape)} "
-            f"and output_size {output_size!r}"
+            f"{list(x.shape)} and output_size {output_size!r}"
         )
     windows = [[(p * i // o, -(-(p + 1) * i // o)) for p in range(o)] for i, o in zip(x.shape[2:], out)]
     return x, had_batch, out, windows
 
 
 def _adaptive_avg_pool(name: str, n: int, input, output_size):
-    x, had_batch, out, windows = _adaptive(name, n, input, output_size)
+    x, had_batch, out, windows = _adaptive(name, n, input, output_size, 2)
     if min(out) > 0 and not any(i % o for i, o in zip(x.shape[2:], out)):
         kernel = tuple(i // o for i, o in zip(x.shape[2:], out))
         y = _avg_pool(name, n, x, kernel, kernel, 0, False, True, None)
@@ -295,19 +303,19 @@ def adaptive_avg_pool3d(input, output_size):
 def _adaptive_max_pool(name: str, n: int, input, output_size, return_indices):
     import numpy as np
 
-    x, had_batch, out, windows = _adaptive(name, n, input, output_size)
+    x, had_batch, out, windows = _adaptive(name, n, input, output_size, 1)
     if 0 in out:
         shape = (*x.shape[:2], *out)
-        y, where = x.new_empty(shape), x.new_empty(shape, dtype=dtypes.int64)
-    else:
-        places = []
-        for spans in windows:  # a shorter window reads its last element again, which never wins against itself
-            longest = max(b - a for a, b in spans)
-            places.append(np.array([[min(a + j, b - 1) for a, b in spans] for j in range(longest)]))
-        selectors = tuple(tuple(x.xp.asarray(row) for row in rows) for rows in places)
-        y, where = MaxPool.apply(x, selectors=selectors, places=tuple(places), padding=((0, 0),) * n)
-    y, where = (y, where) if had_batch else (y.squeeze(0), where.squeeze(0))
-    return (y, where) if return_indices else y
+        y = (x.new_empty(shape), x.new_empty(shape, dtype=dtypes.int64)) if return_indices else x.new_empty(shape)
+        return _unbatched(y, had_batch)
+    places = []
+    for spans in windows:  # a shorter window reads its last element again, which never wins against itself
+        longest = max(b - a for a, b in spans)
+        places.append(np.array([[min(a + j, b - 1) for a, b in spans] for j in range(longest)]))
+    selectors = tuple(tuple(x.xp.asarray(row) for row in rows) for rows in places)
+    padding = ((0, 0),) * n
+    y = MaxPool.apply(x, selectors=selectors, places=tuple(places), padding=padding, indices=bool(return_indices))
+    return _unbatched(y, had_batch)
 
 
 def adaptive_max_pool1d(input, output_size, return_indices=False):

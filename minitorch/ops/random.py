@@ -238,3 +238,81 @@ def dropout(input, p=0.5, training=True, inplace=False, *, generator=None):
         return write(input, out, "dropout_")
     return out
 
+
+def _noise(input: Tensor, p: float, training: bool, features: bool, name: str) -> Any:
+    """Which elements, or whole channels, stay: booleans that broadcast against input; None if all do."""
+    if not 0.0 <= p <= 1.0:
+        raise ValueError(f"{name}: dropout probability has to be between 0 and 1, but got {p}")
+    if features and input.ndim < 2:
+        raise RuntimeError(f"{name}: expected an input (N, C, ...), got shape {tuple(input.shape)}")
+    if not training or not input.numel() or p == 0.0:
+        return None
+    shape = input.array.shape
+    if features:
+        shape = shape[:2] + (1,) * (len(shape) - 2)
+    if p == 1.0:
+        return input.xp.zeros(shape, dtype=bool)
+    g = _generator(None, input.device)
+    keep = g.bernoulli(1 - p, shape) if features else _in_memory_order(input.array, lambda s: g.bernoulli(1 - p, s))
+    return _place(keep, input.device)
+
+
+def _replaced(input: Tensor, output: Tensor, inplace: bool, name: str) -> Tensor:
+    from ..autograd.views import write
+
+    return write(input, output, name) if inplace else output
+
+
+def feature_dropout(input, p=0.5, training=True, inplace=False):
+    """`dropout` of whole channels.      input (N, C, ...)      arXiv:1411.4280"""
+    keep = _noise(input, p, training, True, "feature_dropout")
+    if keep is None:
+        return input
+    scale = 0.0 if p == 1.0 else 1 / (1 - p)
+    return _replaced(input, Dropout.apply(input, keep=keep, scale=scale), inplace, "feature_dropout_")
+
+
+def _without_batch(input: Tensor, ndims: tuple, name: str, f: Any) -> Tensor:
+    """f of the input, which may lack the batch: then it has one dimension less."""
+    if input.ndim not in ndims:
+        raise RuntimeError(f"{name}: expected {ndims[0]}D or {ndims[1]}D input, got shape {tuple(input.shape)}")
+    return f(input) if input.ndim == ndims[1] else f(input.unsqueeze(0)).squeeze(0)
+
+
+def dropout1d(input, p=0.5, training=True, inplace=False):
+    """Dropout of whole channels.      input (N, C, L) or (C, L)"""
+    return _without_batch(input, (2, 3), "dropout1d", lambda x: feature_dropout(x, p, training, inplace))
+
+
+def dropout2d(input, p=0.5, training=True, inplace=False):
+    """Dropout of whole channels.      input (N, C, H, W), or (N, C, L): as in PyTorch, never without the batch"""
+    return feature_dropout(input, p, training, inplace)
+
+
+def dropout3d(input, p=0.5, training=True, inplace=False):
+    """Dropout of whole channels.      input (N, C, D, H, W) or (C, D, H, W)"""
+    if input.ndim != 4:
+        return feature_dropout(input, p, training, inplace)
+    return feature_dropout(input.unsqueeze(0), p, training, inplace).squeeze(0)
+
+
+def _alpha_dropout(input, p, training, inplace, features, name):
+    keep = _noise(input, p, training, features, name)
+    if keep is None:
+        return input
+    if p == 1.0:
+        return _replaced(input, input * 0.0, inplace, name + "_")
+    alpha = 1.7580993408473766  # minus SELU's lowest value: scale * alpha of `selu`
+    a = 1 / ((alpha * alpha * p + 1) * (1 - p)) ** 0.5
+    shift = Tensor(input.xp.asarray(alpha * a * p - ~keep * (alpha * a), dtype=input.array.dtype))
+    return _replaced(input, Dropout.apply(input, keep=keep, scale=a) + shift, inplace, name + "_")
+
+
+def alpha_dropout(input, p=0.5, training=False, inplace=False):
+    """Sets elements to SELU's lowest value with probability p; mean and variance stay (arXiv:1706.02515)."""
+    return _alpha_dropout(input, p, training, inplace, False, "alpha_dropout")
+
+
+def feature_alpha_dropout(input, p=0.5, training=False, inplace=False):
+    """`alpha_dropout` of whole channels.      input (N, C, ...)"""
+    return _alpha_dropout(input, p, training, inplace, True, "feature_alpha_dropout")

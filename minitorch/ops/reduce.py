@@ -462,6 +462,12 @@ def norm(input, p="fro", dim=None, keepdim=False, dtype=None):
         input = input.to(dtype)
     if p in ("fro", 2, 2.0, None):
         return Norm.apply(input, axis=read_dims(dim, input.ndim), keepdims=keepdim)
+    if p == "nuc":
+        from .linalg import matrix_norm
+
+        return matrix_norm(input, "nuc", (-2, -1) if dim is None else dim, keepdim)
+    if isinstance(p, str):
+        raise RuntimeError(f"norm(): expected a number, 'fro' or 'nuc' for p, got {p!r}")
     magnitude = input.abs()
     dims = () if dim is None else dim
     if p == float("inf"):
@@ -469,10 +475,15 @@ def norm(input, p="fro", dim=None, keepdim=False, dtype=None):
     if p == -float("inf"):
         return amin(magnitude, dims, keepdim)
     if p == 0:
-        return sum(input != 0, dim, keepdim).to(input.dtype)
+        return sum(where(input != 0, 1.0, input * 0.0), dim, keepdim)
     if p == 1:
         return sum(magnitude, dim, keepdim)
-    return Root.apply(sum(magnitude**p, dim, keepdim), p=p)
+    if p < 1:  # the power's slope at 0 is infinite, and does not count
+        zero = input == 0
+        powers = where(zero, float("inf") if p < 0 else 0.0, where(zero, 1.0, magnitude) ** p)
+    else:
+        powers = magnitude**p
+    return Root.apply(sum(powers, dim, keepdim), p=p)
 
 
 class Norm(Op):

@@ -113,8 +113,7 @@ def interpolate(
     recompute_scale_factor=None,
     antialias=False,
 ):
-    """(B, C, *axes) in another size, or scaled: nearest, nearest-exact, linear, bilinear, trilinear, bicubic or "
-    "area."""
+    """(B, C, *axes) in another size, or scaled. mode: nearest, nearest-exact, (bi-, tri-)linear, bicubic or area."""
     n = input.ndim - 2
     if mode not in MODES:
         raise NotImplementedError(f"interpolate: expected mode to be one of {', '.join(MODES)}, got {mode!r}")
@@ -258,9 +257,11 @@ def _mix(input: Tensor, neighbours: list, out: tuple) -> Tensor:
     """The sum over all combinations of neighbours, one an axis, of the product of their weights times input there."""
     xp, (B, C, *size) = input.xp, input.shape
     rows = input.movedim(1, -1).reshape(-1, C)
-    y = None
+    y: Any = None
     for corner in np.ndindex(*map(len, neighbours)):
-        place, held, weight = xp.arange(B).reshape((B, *(1,) * len(size))), None, None
+        place: Any = xp.arange(B).reshape((B, *(1,) * len(size)))
+        held: Any = None
+        weight: Any = None
         for axis, k in enumerate(corner):
             at, w = neighbours[axis][k]
             ok = (at.array >= 0) & (at.array <= size[axis] - 1)  # False for NaN

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..backend import dtypes
 from ..tensor import Tensor
-from ._method import read_dim, tensor_method
+from ._method import constant, read_dim, tensor_method
 from .elementwise import where
 from .index import Index, IndexAdd, IndexPut, ScatterSum, _check_along, _check_source, _index_array, _parse, gather
 from .reduce import Amax, Amin, Prod
@@ -120,10 +120,10 @@ def masked_scatter(input, mask, source):
         raise RuntimeError(f"masked_scatter(): the mask is true {count} times, source has {source.numel()} elements")
     if not input.ndim:
         return masked_scatter(input.reshape(1), mask.reshape(1), source).reshape(())
-    return IndexPut.apply(input, source.reshape(-1)[:count], index=(mask.array,))
+    return IndexPut.apply(input, source.reshape(-1)[:count], index=(constant(mask),))
 
 
-_REDUCTIONS = {"sum": None, "mean": None, "prod": Prod, "amax": Amax, "amin": Amin, "max": Amax, "min": Amin}
+_REDUCTIONS: dict[str, Any] = {"sum": 0, "mean": 0, "prod": Prod, "amax": Amax, "amin": Amin, "max": Amax, "min": Amin}
 
 
 @tensor_method(inplace=True)

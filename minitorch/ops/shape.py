@@ -49,6 +49,8 @@ class BroadcastTo(Op):
 
     def forward(self, x, *, shape):
         self.save(x.shape)
+        if math.prod(shape) == x.size:  # nothing is repeated: the result may be written to
+            return x.reshape(shape)
         return self.xp.broadcast_to(x, shape)
 
     def backward(self, dy):
@@ -292,7 +294,7 @@ def movedim(input, source, destination):
     axes = [d for d in range(input.ndim) if d not in source]
     for d, s in sorted(zip(target, source)):
         axes.insert(d, s)
-    return Permute.apply(input, axes=tuple(axes))
+    return Permute.apply(input, axes=tuple(axes[: input.ndim]))
 
 
 @tensor_method

@@ -4,7 +4,7 @@
 
 import numpy as np
 
-from tests.cases.table import FLOATS, E, S, const, rough, row
+from tests.cases.table import FLOATS, E, S, const, distinct, rough, row
 
 
 def attentions(d):
@@ -36,3 +36,25 @@ row("nn.functional.embedding", lambda d: [S(ids(d, 5), d(4, 3)), S(ids(d, 2, 3),
 row("nn.functional.one_hot", lambda d: [S(ids(d, 5), 4), S(ids(d, 2, 3), num_classes=6), S(np.array([0, 2])),
     S(np.array(1), 3)], gradient=False, dtypes=(), result=None, errors=lambda d: [E("5.*3", np.array([5]), 3),
     E("negative", np.array([-1]), 3)])
+row("nn.functional.embedding (scaled by frequency)", lambda d: [rough(np.array([0, 1, 1, 3, 1]), d(4, 3),
+    scale_grad_by_freq=True), rough(np.array([[0, 1], [2, 2]]), d(4, 3), padding_idx=1, scale_grad_by_freq=True)],
+    call=lambda m, *args, **options: m.nn.functional.embedding(*args, **options), result=None)
+
+
+def bags(d):
+    index, starts = np.array([0, 3, 1, 1, 2, 3, 0]), np.array([0, 2, 2, 5])
+    for mode in ("sum", "mean", "max"):
+        yield from (S(index, d(4, 3), starts, mode=mode), S(index[:6].reshape(2, 3), d(4, 3), mode=mode))
+        yield from (S(index, d(4, 3), np.array([0, 3, 7]), mode=mode, include_last_offset=True), S(index[:0], d(4, 3), starts[:2] * 0, mode=mode))
+        yield from (rough(index, d(4, 3), starts, mode=mode, padding_idx=1), S(index, d(4, 3), starts[:1], mode=mode))
+    yield from (S(index, d(4, 3), starts, mode="sum", per_sample_weights=d(7)), S(index[:6].reshape(2, 3), d(4, 3), mode="sum", per_sample_weights=d(2, 3)))
+    yield from (rough(index, d(4, 3), starts, mode="sum", per_sample_weights=d(7), padding_idx=3), S(index.astype("int32"), d(4, 3), starts.astype("int32")))
+    yield from (S(index, d(4, 3), starts), S(index, d(4, 3), starts, max_norm=None, norm_type=2.0))
+
+
+k = lambda *values: np.array(values, np.int64)
+row("nn.functional.embedding_bag", bags, domain=distinct, dtypes=("float32", "float64"), errors=lambda d: [E("offsets", k(0, 1), d(4, 3)),
+    E("2D|offsets", np.zeros((2, 2), int), d(4, 3), k(0)), E(r"offsets\[0\]", k(0, 1), d(4, 3), k(1)), E("(?s)offsets.*2", k(0, 1), d(4, 3), k(0, 9)),
+    E("mode", k(0, 1), d(4, 3), k(0), mode="min"), E("per_sample_weights", k(0, 1), d(4, 3), k(0), per_sample_weights=d(2)),
+    E("(?s)2.*3|3.*2", k(0, 1), d(4, 3), k(0), mode="sum", per_sample_weights=d(3)), E("(?s)7|range", k(0, 7), d(4, 3), k(0)),
+    E("(?i)int|Long", d(2), d(4, 3), k(0))])

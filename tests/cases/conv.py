@@ -42,7 +42,7 @@ def transposed(n):
     def make(d):
         k, long = (3, 2, 2)[:n], (4, 3, 2)[:n]
         yield from (S(d(2, 4, *long), d(4, 3, *k), d(3)), S(d(4, *long), d(4, 3, *k)))
-        for stride, padding, extra, groups, dilation in ((2, 1, 1, 1, 1), (1, 1, 0, 2, 2), (3, 0, 2, 4, 1), ((2, 1, 3)[:n], (1, 0, 1)[:n], (1, 0, 2)[:n], 2, 1)):
+        for stride, padding, extra, groups, dilation in ((2, 1, 1, 1, 1), (1, 1, 0, 2, 2), (3, 0, 2, 4, 1), (2, 2, 3, 1, 4), ((2, 1, 3)[:n], (1, 0, 1)[:n], (1, 0, 2)[:n], 2, 1)):
             yield S(d(2, 4, *long), d(4, 2, *k), d(2 * groups), stride, padding, extra, groups, dilation)
         yield from (S(d(0, 2, *long), d(2, 3, *k)), S(d(1, 1, *(1,) * n), d(1, 1, *k)), S(d.flipped(2, 3, *long), d.transposed(3, 2, *k), d.gapped(2)), S(const(d(2, 3, *long)), d(3, 2, *k)), S(d(2, 3, *long), const(d(3, 2, *k)), stride=2))
 

@@ -56,13 +56,13 @@ def adaptive(n, more):
 
 def adaptive_mistakes(n):
     long = (7, 6, 4)[:n]
-    return lambda d: [E(f"(?s){n + 1}D.*{n + 2}D", d(3), 2), E("(?s)output_size", d(2, 2, *long), (2,) * (n + 1)), E("(?s)non-zero", d(2, 0, *long), 2), E("(?s)output_size.*-1", d(2, 2, *long), -1)]
+    return lambda d: [E(f"(?s){n + 1}D.*{n + 2}D", d(3), 2), E("(?s)output_size", d(2, 2, *long), (2,) * (n + 1)), E("(?s)non-zero", d(2, 2, *(0,) * n), 2), E("(?s)output_size.*-1", d(2, 2, *long), -1)]
 
 
 for n in (1, 2, 3):
     row(F + f"adaptive_avg_pool{n}d", adaptive(n, lambda d, long: [rough(np.where(np.arange(np.prod(long)).reshape(1, 1, *long) == 3, np.inf, 1.0), 4)]), tol=4, errors=adaptive_mistakes(n))
 for n in (1, 2):
-    row(F + f"adaptive_max_pool{n}d", adaptive(n, lambda d, long: [S(d(2, 2, *long), 3, return_indices=True), S(d(2, *long), 2, return_indices=True), rough(d.ties(2, 2, *long), 4, return_indices=True), edge(np.where(d.bool(2, 2, *long), np.nan, 1.0), 3)]), domain=distinct, result=None, errors=adaptive_mistakes(n))
+    row(F + f"adaptive_max_pool{n}d", adaptive(n, lambda d, long: [S(d(2, 2, *long), 3, return_indices=True), S(d(2, *long), 2, return_indices=True), rough(d.ties(2, 2, *long), 4, return_indices=True), edge(np.where(d.bool(2, 2, *long), np.nan, 1.0), 3)]), domain=distinct, result=None, errors=lambda d, n=n: [*adaptive_mistakes(n)(d), E("(?s)non-zero", d(2, 0, *(3,) * n), 2)])
 
 row(F + "max_unpool1d", lambda d: [S(d(2, 2, 3), np.array([[[0, 3, 4], [1, 2, 5]]] * 2), 2), S(d(2, 3), np.array([[0, 3, 4], [1, 2, 6]]), 2, output_size=(7,)), S(d(1, 1, 2), np.array([[[1, 3]]]), 3, 2, 1, (4,))],
     errors=lambda d: [E("(?s)invalid max index.*9", d(1, 1, 2), np.array([[[0, 9]]]), 2), E("(?s)output_size", d(1, 1, 2), np.array([[[0, 3]]]), 2, output_size=(9,)), E("(?s)int64.*shape", d(1, 1, 2), np.array([[[0]]]), 2)])  # fmt: skip

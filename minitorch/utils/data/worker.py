@@ -196,6 +196,7 @@ def work(
     """The life of a worker. `make_fetcher`: the Fetcher's arguments; `resume`: the state that an earlier one was in."""
     global _worker_info
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to every process; the main one ends the workers
+    os.environ["OMP_NUM_THREADS"] = "1"  # for our kernels: the workers are the parallelism
     seed = base_seed + worker_id
     python_random.seed(seed)
     random.default_generator.manual_seed(seed)
