@@ -12,10 +12,10 @@ import statistics
 import time
 
 import numpy as np
+from minitorch.models import bert as mini_bert
 
 import minitorch
 from benchmarks.under_torch import load_under_torch
-from minitorch.models import bert as mini_bert
 
 
 def batch(rng: np.random.Generator, args: argparse.Namespace) -> dict[str, np.ndarray]:
@@ -61,10 +61,16 @@ class Side:
 def products(args: argparse.Namespace) -> float:
     """The time of the step's matrix products alone, at NumPy's rate: the floor."""
     tokens, C, d = args.batch * args.length, args.hidden, args.hidden // args.heads
-    shapes = [((tokens, C), (C, C))] * 4 * args.layers + [((tokens, C), (C, 4 * C)), ((tokens, 4 * C), (4 * C, C))] * args.layers
+    shapes = [((tokens, C), (C, C))] * 4 * args.layers + [
+        ((tokens, C), (C, 4 * C)),
+        ((tokens, 4 * C), (4 * C, C)),
+    ] * args.layers
     shapes += [((args.masked, C), (C, args.vocab)), ((args.masked, C), (C, C))]
     n = args.batch * args.heads
-    shapes += [((n, args.length, d), (n, d, args.length)), ((n, args.length, args.length), (n, args.length, d))] * args.layers
+    shapes += [
+        ((n, args.length, d), (n, d, args.length)),
+        ((n, args.length, args.length), (n, args.length, d)),
+    ] * args.layers
     rng = np.random.default_rng(0)
     made = {s: rng.standard_normal(s, dtype=np.float32) for pair in shapes for s in pair}
     start = time.perf_counter()
@@ -88,7 +94,9 @@ def main() -> None:
 
     torch.set_num_threads(args.threads)
     ours = Side(minitorch, mini_bert, args)
-    theirs = Side(torch, load_under_torch("models/bert.py"), args, {k: v.numpy() for k, v in ours.model.state_dict().items()})
+    theirs = Side(
+        torch, load_under_torch("models/bert.py"), args, {k: v.numpy() for k, v in ours.model.state_dict().items()}
+    )
     rng = np.random.default_rng(0)
     for side in (ours, theirs):
         side.model.eval()
@@ -106,7 +114,9 @@ def main() -> None:
         times["minitorch"].append(ours.step(arrays))
         times["PyTorch eager"].append(theirs.step(arrays))
         times["its matrix products"].append(products(args))
-    print(f"{platform.machine()}, {args.threads} threads, NumPy {np.__version__}, PyTorch {torch.__version__}, {args.rounds} rounds")
+    print(
+        f"{platform.machine()}, {args.threads} threads, NumPy {np.__version__}, PyTorch {torch.__version__}, {args.rounds} rounds"
+    )
     print("| | median s | min | max |\n|---|---|---|---|")
     for name, values in times.items():
         print(f"| {name} | {statistics.median(values):.3f} | {min(values):.3f} | {max(values):.3f} |")

@@ -73,7 +73,9 @@ def main():
         print("PyTorch is not installed: minitorch alone (pip install torch to compare)", file=sys.stderr)
 
     medians = measure(libs, options.length, options.rounds)
-    print(f"microseconds per op, median of {options.rounds} alternating rounds, chain of {options.length} ops on 1 element")
+    print(
+        f"microseconds per op, median of {options.rounds} alternating rounds, chain of {options.length} ops on 1 element"
+    )
     print(f"{'':24}{'minitorch':>10}{'PyTorch':>10}{'ratio':>8}")
     for part, each in medians.items():
         ours, theirs = each["minitorch"], each.get("torch")

@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from minitorch.models.bert import BertForSequenceClassification
 from plots import plot_attention, plot_curves
 from pretrain_bert import Pretraining, Settings
 from tqdm import tqdm
@@ -23,12 +24,15 @@ from tqdm import tqdm
 import minitorch
 from minitorch import nn
 from minitorch.datasets.packages import PackageTask, encode_texts, macro_f1, package_task
-from minitorch.models.bert import BertForSequenceClassification
 from minitorch.optim.groups import weight_decay_groups
 from minitorch.optim.lr_scheduler import linear_warmup_decay
 
 LEARNING = 60  # labelled docstrings a class: few, as where one fine-tunes
-WAYS = {"random weights": (1e-3, 12), "pretrained": (1e-3, 12), "pretrained, body frozen": (5e-3, 12)}  # learning rate, epochs
+WAYS = {
+    "random weights": (1e-3, 12),
+    "pretrained": (1e-3, 12),
+    "pretrained, body frozen": (5e-3, 12),
+}  # learning rate, epochs
 SENTENCES = (
     "Return a list of the [MASK] in the given directory.",
     "Raise an exception if the file does not [MASK].",
@@ -138,24 +142,27 @@ def table(results: dict[str, list[tuple[float, float]]]) -> str:
     def cell(values: np.ndarray) -> str:
         return f"{values.mean():.3f}" + (f" ± {values.std(ddof=1):.3f}" if len(values) > 1 else "")
 
-    rows = [f"| {name} | {cell(v[:, 0])} | {cell(v[:, 1])} |" for name, v in ((n, np.array(r)) for n, r in results.items())]
+    rows = [
+        f"| {name} | {cell(v[:, 0])} | {cell(v[:, 1])} |" for name, v in ((n, np.array(r)) for n, r in results.items())
+    ]
     return "\n".join(["| | accuracy | macro F1 |", "|---|---|---|", *rows])
 
 
 def report(run: Pretraining, task: PackageTask, masks: list[str], results: str, seconds: float, seeds: int) -> str:
     last, base = run.history[-1], run.baselines
+    uniform, unigram = f"{base['mlm_loss_uniform']:.3f} (uniform)", f"{base['mlm_loss_unigram']:.3f} (word frequencies)"
     return f"""# A mini BERT, pretrained on the standard library's documentation
 
 {run.settings.layers} layers, width {run.settings.hidden}, {run.settings.heads} heads, {len(run.tokenizer)} word pieces,
-{sum(p.numel() for p in run.model.parameters()):,} parameters; {run.settings.steps} steps of {run.settings.batch_size} pairs of
-{run.settings.max_seq_length} tokens. The whole run took {seconds:.0f} s.
+{sum(p.numel() for p in run.model.parameters()):,} parameters; {run.settings.steps} steps of {run.settings.batch_size}
+pairs of sentences, {run.settings.max_seq_length} tokens each. The whole run took {seconds:.0f} s.
 
 ## Pretraining, on documents that were held out
 
 | | without reading | this BERT |
 |---|---|---|
-| masked tokens: loss | {base["mlm_loss_uniform"]:.3f} (uniform), {base["mlm_loss_unigram"]:.3f} (word frequencies) | {last["held_mlm_loss"]:.3f} |
-| masked tokens: accuracy | {base["mlm_accuracy_most_frequent"]:.3f} (most frequent token) | {last["held_mlm_accuracy"]:.3f} |
+| masked tokens: loss | {uniform}, {unigram} | {last["held_mlm_loss"]:.3f} |
+| masked tokens: accuracy | {base["mlm_accuracy_most_frequent"]:.3f} (most frequent) | {last["held_mlm_accuracy"]:.3f} |
 | next sentence: loss | {base["nsp_loss_coin"]:.3f} (a coin) | {last["held_nsp_loss"]:.3f} |
 | next sentence: accuracy | {base["nsp_accuracy_majority"]:.3f} (majority) | {last["held_nsp_accuracy"]:.3f} |
 
@@ -167,8 +174,9 @@ def report(run: Pretraining, task: PackageTask, masks: list[str], results: str, 
 
 ## Fine-tuning: which package does a docstring come from?
 
-{len(task.classes)} classes ({", ".join(task.classes)}), {len(task.labels["train"])} docstrings to learn from and {len(task.labels["test"])} to be tested on, from other
-modules; the packages' names are masked. Mean and standard deviation over {seeds} seeds.
+{len(task.classes)} classes ({", ".join(task.classes)}); {len(task.labels["train"])} docstrings to learn from, at most
+{LEARNING} a class, and {len(task.labels["test"])} from other modules to be tested on. The packages' names are masked.
+Mean and standard deviation over {seeds} seeds.
 
 {results}
 
@@ -176,7 +184,8 @@ modules; the packages' names are masked. Mean and standard deviation over {seeds
 
 ![attention](attention.png)
 
-Files: [metrics.jsonl](metrics.jsonl), [checkpoint](checkpoint.safetensors), [weights](model.safetensors), [vocabulary](vocab.txt).
+Files: [metrics.jsonl](metrics.jsonl), [checkpoint](checkpoint.safetensors), [weights](model.safetensors),
+[vocabulary](vocab.txt), [fine_tuning.json](fine_tuning.json).
 """
 
 

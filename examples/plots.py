@@ -41,7 +41,13 @@ def plot_attention(weights, tokens: list[str], path: Path) -> None:
     layers, heads = weights.shape[:2]
     size = 0.9 + 0.16 * len(tokens)
     figure, axes = plt.subplots(
-        layers, heads, figsize=(size * heads, size * layers), squeeze=False, sharex=True, sharey=True, constrained_layout=True
+        layers,
+        heads,
+        figsize=(size * heads, size * layers),
+        squeeze=False,
+        sharex=True,
+        sharey=True,
+        constrained_layout=True,
     )
     for layer in range(layers):
         for head in range(heads):

@@ -16,11 +16,13 @@ import json
 import math
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
+from minitorch.models.bert import BertConfig, BertForPreTraining
 from tqdm import tqdm
 
 import minitorch
@@ -28,11 +30,11 @@ from minitorch import nn
 from minitorch.datasets.corpus import Document, MemoryCorpus, TextFileCorpus, is_held_out
 from minitorch.datasets.pretraining import PretrainingBatches, fixed_batches, unigram_counts
 from minitorch.datasets.stdlib import by_module, read_stdlib, split_modules
-from minitorch.models.bert import BertConfig, BertForPreTraining
 from minitorch.optim.groups import weight_decay_groups
 from minitorch.optim.lr_scheduler import linear_warmup_decay
 from minitorch.serialization import save_safetensors
 from minitorch.text.wordpiece import WordPiece
+from minitorch.utils.files import atomic_file
 
 
 @dataclass
@@ -45,13 +47,13 @@ class Settings:
     hidden: int = 64
     heads: int = 2
     batch_size: int = 32
-    steps: int = 6000
+    steps: int = 4500
     lr: float = 3e-3
     warmup: float = 0.1
     weight_decay: float = 0.01
     dropout: float = 0.0
     vocab_size: int = 4096
-    eval_every: int = 500
+    eval_every: int = 300
     save_every: int = 500
     seed: int = 0
     device: str = "cpu"
@@ -62,7 +64,7 @@ HELP = {
     "max_seq_length": "tokens in a pair of sentences, with [CLS] and two [SEP]",
     "layers": "encoder layers", "hidden": "width", "heads": "attention heads", "batch_size": "pairs in a step",
     "steps": "training steps", "lr": "the highest learning rate", "warmup": "share of the steps that lead up to it",
-    "weight_decay": "AdamW's, for matrices only", "dropout": "in embeddings, attention and layers; a mini BERT in a short run underfits, so none",
+    "weight_decay": "AdamW's, for matrices only", "dropout": "in all layers; none by default: in a short run a mini BERT underfits",
     "vocab_size": "word pieces", "eval_every": "steps between evaluations on held-out documents",
     "save_every": "steps between checkpoints", "seed": "of weights, batches, masks and dropout", "device": "cpu or cuda",
 }  # fmt: skip
@@ -90,6 +92,8 @@ class Pretraining:
             hidden_dropout_prob=settings.dropout, attention_probs_dropout_prob=settings.dropout,
             max_position_embeddings=settings.max_seq_length, initializer_range=0.07,  # narrow layers need larger weights
         )  # fmt: skip
+        with atomic_file(self.out / "config.json") as file:
+            file.write((json.dumps(self.config.to_dict(), indent=1) + "\n").encode())
         minitorch.manual_seed(settings.seed)
         self.model = BertForPreTraining(self.config).to(settings.device)
         frequencies = (self.counts + 0.5) / (self.counts + 0.5).sum()
@@ -106,7 +110,7 @@ class Pretraining:
 
     def _read_corpus(self) -> None:
         """corpus (to train on), held_out (documents), tokenizer; a sample of bounded size stands for a large file."""
-        self.keep = None
+        self.keep: Callable[[Document], bool] | None = None
         if self.settings.corpus == "stdlib":
             self.documents = read_stdlib(progress=progress("reading the standard library", "files")).documents
             split = split_modules(self.documents)
@@ -114,9 +118,15 @@ class Pretraining:
             self.held_out = by_module(d for d in self.documents if split[d.module] != "train")
             self.corpus: MemoryCorpus | TextFileCorpus = MemoryCorpus(sample)
         else:
-            self.corpus, self.keep = TextFileCorpus(self.settings.corpus), kept
-            self.held_out = list(islice((d for d, _ in self.corpus.documents() if not kept(d)), 200))
-            sample = list(islice((d for d, _ in self.corpus.documents() if kept(d)), 2000))
+            self.corpus = TextFileCorpus(self.settings.corpus)
+            for share in (0.05, 0.1, 0.2, 0.4):  # a small corpus needs a larger share to have some
+                self.held_out = list(islice((d for d, _ in self.corpus.documents() if is_held_out(d.name, share)), 200))
+                if len(self.held_out) >= 8:
+                    break
+            if len(self.held_out) < 2:
+                raise ValueError(f"{self.settings.corpus} holds too few articles to hold some of them out")
+            self.keep = lambda document: not is_held_out(document.name, share)
+            sample = list(islice((d for d, _ in self.corpus.documents() if self.keep(d)), 2000))
         vocabulary = self.out / "vocab.txt"
         if not vocabulary.exists():
             texts = (sentence for document in sample for sentence in document.sentences)
@@ -210,9 +220,15 @@ class Pretraining:
         if not resume:
             used = [name for name in ("checkpoint.safetensors", "model.safetensors") if (self.out / name).exists()]
             if used:
-                raise SystemExit(f"{self.out} holds a run already ({', '.join(used)}): add --resume, or choose another --out")
+                raise SystemExit(
+                    f"{self.out} holds a run already ({', '.join(used)}): add --resume, or choose another --out"
+                )
+        elif not self.out.is_dir():
+            raise SystemExit(f"--resume: there is no folder {self.out}")
+        if not path.exists():
             for name in ("vocab.txt", "metrics.jsonl"):
                 (self.out / name).unlink(missing_ok=True)  # of a run that was stopped before its first checkpoint
+        if not resume:
             return None
         if not path.exists():
             print(f"no checkpoint in {self.out} yet: starting from the beginning", file=sys.stderr)
@@ -222,6 +238,10 @@ class Pretraining:
         other = [f"--{k.replace('_', '-')} was {v}, is {now[k]}" for k, v in state["settings"].items() if v != now[k]]
         if other:
             raise SystemExit(f"{path} belongs to a run with other settings: {'; '.join(other)}")
+        if not (self.out / "vocab.txt").exists():
+            raise SystemExit(
+                f"{self.out} has a checkpoint, but the vocabulary that it was trained with, vocab.txt, is gone"
+            )
         return state
 
     def _restore(self, state: dict) -> None:
@@ -235,10 +255,6 @@ class Pretraining:
         (self.out / "metrics.jsonl").write_text(text, encoding="utf-8")  # without what came after the checkpoint
 
 
-def kept(document: Document) -> bool:
-    return not is_held_out(document.name)
-
-
 def check(s: Settings) -> None:
     """Settings that could only fail later, or do nothing."""
     for name in ("layers", "hidden", "heads", "batch_size", "steps", "eval_every", "save_every"):
@@ -246,8 +262,13 @@ def check(s: Settings) -> None:
             raise SystemExit(f"--{name.replace('_', '-')} must be at least 1, got {getattr(s, name)}")
     if s.hidden % s.heads:
         raise SystemExit(f"--hidden {s.hidden} must be a multiple of --heads {s.heads}")
+    for name, least in (("max_seq_length", 8), ("vocab_size", 200), ("seed", 0), ("weight_decay", 0)):
+        if getattr(s, name) < least:
+            raise SystemExit(f"--{name.replace('_', '-')} must be at least {least}, got {getattr(s, name)}")
     if not 0 <= s.warmup <= 1 or not 0 <= s.dropout < 1 or s.lr <= 0:
-        raise SystemExit(f"expected 0 <= --warmup <= 1, 0 <= --dropout < 1 and --lr > 0, got {s.warmup}, {s.dropout}, {s.lr}")
+        raise SystemExit(
+            f"expected 0 <= --warmup <= 1, 0 <= --dropout < 1 and --lr > 0, got {s.warmup}, {s.dropout}, {s.lr}"
+        )
     if s.corpus != "stdlib" and not os.path.isfile(s.corpus):
         raise SystemExit(f"--corpus {s.corpus}: there is no such file (and it is not the word stdlib)")
 
@@ -259,7 +280,8 @@ def progress(what: str, unit: str):
 def line(record: dict, baselines: dict) -> str:
     """One evaluation, each figure beside what is reached without reading."""
     return (
-        f"step {record['step']:5d}  held out: masked tokens loss {record['held_mlm_loss']:.3f} (frequencies {baselines['mlm_loss_unigram']:.3f})"
+        f"step {record['step']:5d}  held out: masked tokens loss {record['held_mlm_loss']:.3f} "
+        f"(frequencies {baselines['mlm_loss_unigram']:.3f})"
         f" accuracy {record['held_mlm_accuracy']:.3f} (commonest {baselines['mlm_accuracy_most_frequent']:.3f})"
         f"  next sentence loss {record['held_nsp_loss']:.3f} (coin {baselines['nsp_loss_coin']:.3f})"
         f" accuracy {record['held_nsp_accuracy']:.3f} (majority {baselines['nsp_accuracy_majority']:.3f})"
@@ -270,7 +292,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, default in asdict(Settings()).items():
         parser.add_argument(
-            f"--{name.replace('_', '-')}", type=type(default), default=default, help=f"{HELP[name]} (default: {default})"
+            f"--{name.replace('_', '-')}",
+            type=type(default),
+            default=default,
+            help=f"{HELP[name]} (default: {default})",
         )
     parser.add_argument("--out", default="runs/bert", help="the run's folder (default: runs/bert)")
     parser.add_argument("--resume", action="store_true", help="go on from the folder's checkpoint")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import weakref
-from typing import TYPE_CHECKING, Any, Callable
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -147,7 +148,7 @@ class Tensor:
         return bool(self.array.flags.c_contiguous)
 
     def data_ptr(self) -> int:
-        pointer = getattr(self.array, "data", None)
+        pointer: Any = getattr(self.array, "data", None)
         return pointer.ptr if hasattr(pointer, "ptr") else self.array.__array_interface__["data"][0]
 
     def is_floating_point(self) -> bool:
@@ -180,7 +181,9 @@ class Tensor:
         return tensor_repr(self)
 
     def __format__(self, spec: str) -> str:
-        number = self.array.ndim == 0 and (spec or type(self) is Tensor)  # f"{loss}" is 0.6931471824645996, as in PyTorch
+        number = self.array.ndim == 0 and (
+            spec or type(self) is Tensor
+        )  # f"{loss}" is 0.6931471824645996, as in PyTorch
         return format(self.item(), spec) if number else object.__format__(self, spec)
 
     # --- gradients ---------------------------------------------------------------------------------------------------
@@ -359,7 +362,8 @@ class Tensor:
 
     def __bool__(self) -> bool:
         if self.array.size != 1:
-            raise RuntimeError("Boolean value of Tensor with " + ("no values" if not self.array.size else "more than one value") + " is ambiguous")  # fmt: skip
+            count = "more than one value" if self.array.size else "no values"
+            raise RuntimeError(f"Boolean value of Tensor with {count} is ambiguous")
         return bool(self.item())
 
     def __float__(self) -> float:
@@ -407,7 +411,7 @@ class Tensor:
         return _restore, (type(self), to_numpy(self.array), self._requires_grad, str(self.device))
 
 
-def _restore(cls: type, array: np.ndarray, requires_grad: bool, where: str) -> Tensor:
+def _restore(cls: type[Tensor], array: np.ndarray, requires_grad: bool, where: str) -> Tensor:
     array = array.view(dtypes.OF_NUMPY[array.dtype].numpy)  # a dtype that travelled is equal, but not identical
     out = cls.__new__(cls)
     Tensor.__init__(out, devices.to_device(array, device(where)), requires_grad)

@@ -222,7 +222,9 @@ def recording():
     return (leaf() * 2).requires_grad
 
 
-@pytest.mark.parametrize("off", [minitorch.no_grad, minitorch.inference_mode, lambda: minitorch.set_grad_enabled(False)])
+@pytest.mark.parametrize(
+    "off", [minitorch.no_grad, minitorch.inference_mode, lambda: minitorch.set_grad_enabled(False)]
+)
 def test_modes_as_contexts(off):
     with off():
         assert not recording() and not minitorch.is_grad_enabled()
@@ -234,7 +236,9 @@ def test_modes_as_contexts(off):
     assert recording()
 
 
-@pytest.mark.parametrize("off", [minitorch.no_grad, minitorch.inference_mode, lambda: minitorch.set_grad_enabled(False)])
+@pytest.mark.parametrize(
+    "off", [minitorch.no_grad, minitorch.inference_mode, lambda: minitorch.set_grad_enabled(False)]
+)
 def test_modes_end_when_the_block_raises(off):
     with pytest.raises(KeyError), off():
         raise KeyError

@@ -42,7 +42,9 @@ def _cotangents(tensors: tuple, grads: tuple, name: str) -> list:
                 )
             g = Tensor(t.xp.ones(t.array.shape, t.array.dtype))
         if g.array.shape != t.array.shape:
-            raise RuntimeError(f"{name}: Mismatch in shape: the gradient has shape {tuple(g.shape)}, the tensor {tuple(t.shape)}")
+            raise RuntimeError(
+                f"{name}: Mismatch in shape: the gradient has shape {tuple(g.shape)}, the tensor {tuple(t.shape)}"
+            )
         out.append(g if g.array.dtype == t.array.dtype else g.to(t.dtype))
     return out
 

@@ -14,8 +14,9 @@ from __future__ import annotations
 import itertools
 import os
 import traceback
+from collections.abc import Iterable, Sequence
 from heapq import heappop, heappush
-from typing import Any, ClassVar, Iterable, Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -56,7 +57,9 @@ class Op:
     sources: Sequence[Any] = ()  # for each saved value: where it came from, see `_note_sources`
     number: int = 0
     outputs: int = 1
-    hooks: dict[int, dict] | None = None  # output number -> functions of its gradient; under 0 the tensor that retains it
+    hooks: dict[int, dict] | None = (
+        None  # output number -> functions of its gradient; under 0 the tensor that retains it
+    )
     forward_line: str = ""
     shapes: Any = None  # of the outputs, kept only where there are several
 

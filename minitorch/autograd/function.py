@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import weakref
-from typing import Any, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 from ..backend.dtypes import FLOATING, OF_NUMPY
 from ..tensor import Tensor
@@ -73,7 +74,9 @@ class FunctionNode(engine.Op):
     def backward_arrays(self, grads: Sequence) -> Sequence:
         with no_grad():
             results = self.backward_tensors([g if g is None else Tensor(g) for g in grads])
-        return [g if g is None else g.array[...] for g in results]  # a view, of which a leaf takes a copy: it may be ctx's
+        return [
+            g if g is None else g.array[...] for g in results
+        ]  # a view, of which a leaf takes a copy: it may be ctx's
 
     def backward_tensors(self, grads: Sequence) -> Sequence:
         self.check_saved()
@@ -87,9 +90,13 @@ class FunctionNode(engine.Op):
             )
         for i, g in enumerate(results[: self.arguments]):
             if g is not None and i not in self.tensor_positions:
-                raise RuntimeError(f"function {self.name}Backward returned a gradient for argument {i}, which is not a tensor")
+                raise RuntimeError(
+                    f"function {self.name}Backward returned a gradient for argument {i}, which is not a tensor"
+                )
             if g is not None and not isinstance(g, Tensor):
-                raise TypeError(f"{self.name}.backward: expected a Tensor or None as gradient {i}, got {type(g).__name__}")
+                raise TypeError(
+                    f"{self.name}.backward: expected a Tensor or None as gradient {i}, got {type(g).__name__}"
+                )
         picked = [results[i] for i in self.tensor_positions]
         return [self._fitted(g, *own) if need else None for g, own, need in zip(picked, self.inputs, self.needs)]
 
@@ -137,7 +144,9 @@ class Function:
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
-        raise NotImplementedError("You must implement the backward function to use your autograd.Function with autograd.")
+        raise NotImplementedError(
+            "You must implement the backward function to use your autograd.Function with autograd."
+        )
 
     @classmethod
     def apply(cls, *args: Any, **kwargs: Any) -> Any:
@@ -237,5 +246,3 @@ class _TwiceDifferentiated(engine.Op):
         raise RuntimeError(f"trying to differentiate {self.function_name} twice; its backward is @once_differentiable")
 
     backward_tensors = backward_arrays
-
-

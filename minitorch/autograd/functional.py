@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable
+from collections.abc import Callable
+from typing import Any
 
 from ..tensor import Tensor
 from . import grad
@@ -15,7 +16,9 @@ def _prepare(inputs: Any, create_graph: bool) -> tuple[tuple, bool]:
     for t in tensors:
         if not isinstance(t, Tensor) or not t.is_floating_point():
             raise TypeError("the inputs must be floating point tensors")
-    return tuple(t.view_as(t) if create_graph and t.requires_grad else t.detach().requires_grad_() for t in tensors), single
+    return tuple(
+        t.view_as(t) if create_graph and t.requires_grad else t.detach().requires_grad_() for t in tensors
+    ), single
 
 
 def _call(func: Callable, inputs: tuple) -> tuple[tuple, bool]:
@@ -50,7 +53,9 @@ def vjp(func: Callable, inputs: Any, v: Any = None, create_graph: bool = False, 
         outputs, single_out = _call(func, inputs)
         if v is None:
             if len(outputs) > 1 or outputs[0].numel() != 1:
-                raise RuntimeError("The vector v can only be None if the user-provided function returns a single element")
+                raise RuntimeError(
+                    "The vector v can only be None if the user-provided function returns a single element"
+                )
             vs: tuple = (None,)
         else:
             vs = (v,) if isinstance(v, Tensor) else tuple(v)
@@ -122,7 +127,9 @@ def jacobian(
 
                 shape = (*out.shape, *t.shape)
                 blocks.append(
-                    stack([c[j] for c in columns]).reshape(shape) if columns else Tensor(t.xp.zeros(shape, t.array.dtype))
+                    stack([c[j] for c in columns]).reshape(shape)
+                    if columns
+                    else Tensor(t.xp.zeros(shape, t.array.dtype))
                 )
             rows.append(blocks[0] if single else tuple(blocks))
     return _finish(rows[0] if single_out else tuple(rows), create_graph)

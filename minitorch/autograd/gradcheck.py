@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -31,7 +32,9 @@ def gradcheck(
         raise ValueError("gradcheck expects at least one input tensor to require gradients")
     for i in checked:
         if inputs[i].array.dtype != np.float64:
-            raise ValueError(f"gradcheck: input {i} is {inputs[i].dtype}; float32 differences are too coarse: use float64")
+            raise ValueError(
+                f"gradcheck: input {i} is {inputs[i].dtype}; float32 differences are too coarse: use float64"
+            )
     try:
         _check(func, inputs, checked, eps, atol, rtol, fast_mode)
     except GradcheckError:
@@ -71,7 +74,11 @@ def _check(func: Callable, inputs: tuple, checked: list, eps: float, atol: float
         directions = [rng.standard_normal(shape)] if fast else [np.eye(n)[k].reshape(shape) for k in range(n)]
         numeric = [_numeric(func, inputs, i, u, eps) for u in directions]
         for o, out in enumerate(outputs):
-            cotangents = [rng.standard_normal(out.array.shape)] if fast else [np.eye(out.numel())[k].reshape(out.array.shape) for k in range(out.numel())]
+            cotangents = (
+                [rng.standard_normal(out.array.shape)]
+                if fast
+                else [np.eye(out.numel())[k].reshape(out.array.shape) for k in range(out.numel())]
+            )
             for v in cotangents:
                 g = None
                 if out.requires_grad:

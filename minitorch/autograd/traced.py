@@ -85,7 +85,8 @@ class Traced:
     __truediv__, __rtruediv__ = _binary("div"), _binary("div", True)
     __pow__, __rpow__ = _binary("pow"), _binary("pow", True)
     __matmul__, __rmatmul__ = _binary("matmul"), _binary("matmul", True)
-    __lt__, __le__, __gt__, __ge__ = map(_compare, ("__lt__", "__le__", "__gt__", "__ge__"))
+    __lt__, __le__ = _compare("__lt__"), _compare("__le__")
+    __gt__, __ge__ = _compare("__gt__"), _compare("__ge__")
     __eq__, __ne__ = _compare("__eq__"), _compare("__ne__")  # type: ignore[assignment]
     __hash__ = None  # type: ignore[assignment]
 
@@ -102,8 +103,8 @@ class Traced:
         return Traced(_ops().reduce.Mean.apply(self.tensor, axis=axis, keepdims=keepdims))
 
     def reshape(self, *shape) -> Traced:
-        shape = shape[0] if len(shape) == 1 and isinstance(shape[0], (tuple, list)) else shape
-        return Traced(_ops().reshape(self.tensor, tuple(shape)))
+        given = shape[0] if len(shape) == 1 and isinstance(shape[0], (tuple, list)) else shape
+        return Traced(_ops().reshape(self.tensor, tuple(given)))
 
     def transpose(self, *axes) -> Traced:
         if not axes:
@@ -125,15 +126,19 @@ def _stack(arrays, axis=0):
     return _ops().stack([_lift(a) for a in arrays], axis)
 
 
+def _tensor_function(name: str):
+    return lambda *operands: getattr(_ops(), name)(*map(_lift, operands))
+
+
 # name in NumPy -> the same on tensors
 FUNCTIONS: dict[str, Any] = {
     **{
-        name: (lambda name: lambda x: getattr(_ops(), name)(_lift(x)))(name)
+        name: _tensor_function(name)
         for name in ("exp", "log", "log1p", "expm1", "sqrt", "square", "sin", "cos", "tan", "sinh", "cosh", "tanh",
                      "abs", "sign", "reciprocal")  # fmt: skip
     },
     **{
-        numpy_name: (lambda name: lambda a, b: getattr(_ops(), name)(_lift(a), _lift(b)))(name)
+        numpy_name: _tensor_function(name)
         for numpy_name, name in (
             ("add", "add"), ("subtract", "sub"), ("multiply", "mul"), ("divide", "div"), ("power", "pow"),
             ("matmul", "matmul"), ("maximum", "maximum"), ("minimum", "minimum"),

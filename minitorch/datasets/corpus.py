@@ -13,8 +13,8 @@ from typing import Protocol
 
 # A full stop after one of these seldom ends a sentence.
 ABBREVIATIONS = frozenset(
-    "e.g i.e etc vs cf viz al approx ca no nos fig eq sec ch vol pp p ed eds dr mr mrs ms prof st jr sr gen col capt lt sgt rev "
-    "hon inc ltd co corp dept est jan feb mar apr jun jul aug sep sept oct nov dec u.s u.k u.n a.m p.m".split()
+    "e.g i.e etc vs cf viz al approx ca no nos fig eq sec ch vol pp p ed eds dr mr mrs ms prof st jr sr gen col capt "
+    "lt sgt rev hon inc ltd co corp dept est jan feb mar apr jun jul aug sep sept oct nov dec u.s u.k u.n a.m p.m".split()
 )
 BOUNDARY = re.compile(r"""([.!?]+["')\]]*)\s+(?=["'(\[]*[A-Z0-9])""")
 
@@ -96,8 +96,8 @@ class MemoryCorpus:
 class TextFileCorpus:
     """A text file of articles, streamed: a title line, then a paragraph a line, a blank line between articles.
 
-    A position is a byte offset. One article is in memory at a time, however long the file is; an article or a line of more
-    than `max_article_bytes` is refused, since it means that the file is in some other format.
+    A position is a byte offset. One article is in memory at a time, however long the file is; an article or a line of
+    more than `max_article_bytes` is refused, since it means that the file is in some other format.
     """
 
     def __init__(self, path: str | os.PathLike, max_article_bytes: int = 16 << 20):
@@ -138,8 +138,8 @@ class TextFileCorpus:
             used += len(raw)
             if used > self.max_article_bytes:
                 raise ValueError(
-                    f"{self.path!r}: the article at byte {offset} is longer than {self.max_article_bytes} bytes. Expected a title "
-                    f"line, then a paragraph a line, and a blank line between articles"
+                    f"{self.path!r}: the article at byte {offset} is longer than {self.max_article_bytes} bytes. Expected "
+                    f"a title line, then a paragraph a line, and a blank line between articles"
                 )
             if not raw:
                 return lines or None

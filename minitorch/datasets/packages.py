@@ -32,7 +32,7 @@ ALIASES = {
 
 @dataclass(frozen=True)
 class PackageTask:
-    """Texts and labels of three splits; `classes[label]` is the package, `modules[split]` the modules that it was drawn from."""
+    """Texts and labels of three splits; `classes[label]` is the package, `modules[split]` where the texts are from."""
 
     classes: list[str]
     texts: dict[str, list[str]]
@@ -75,8 +75,8 @@ def package_task(
     classes = sorted(sorted(enough, key=lambda name: (-len(candidates[name]), name))[:max_classes])
     if len(classes) < 2:
         raise ValueError(
-            f"only {len(classes)} package(s) have three modules and {min_examples} docstrings: too few to tell apart. Are the sources of "
-            f"the standard library complete?"
+            f"only {len(classes)} package(s) have three modules and {min_examples} docstrings: too few to tell apart. "
+            f"Are the sources of the standard library complete?"
         )
     caps = {"train": max_train, "validation": max_test, "test": max_test}
     texts: dict[str, list[str]] = {split: [] for split in caps}
@@ -97,7 +97,7 @@ def package_task(
 
 
 def macro_f1(labels: np.ndarray, predictions: np.ndarray, classes: int) -> float:
-    """The mean over the classes of 2PR/(P+R); a class that is neither there nor predicted counts as 0, as scikit-learn's does."""
+    """The mean over the classes of 2PR / (P + R); a class that is neither there nor predicted counts as 0."""
     scores = []
     for label in range(classes):
         hit = int(((labels == label) & (predictions == label)).sum())

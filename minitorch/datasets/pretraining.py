@@ -1,7 +1,7 @@
 """BERT's two pretraining tasks as batches: masked tokens and next sentence (arXiv 1810.04805, appendix A).
 
-Every random choice comes from a stream that is named by (seed, purpose, epoch, place) rather than from one long stream. So
-batch k is the same in every run, and a run that stops needs to keep four integers to go on with the very next batch.
+Every random choice comes from a stream that is named by (seed, purpose, epoch, place) rather than from one long stream.
+So batch k is the same in every run, and a run that stops needs to keep four integers to go on with the very next batch.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -27,16 +27,19 @@ def tokenize(documents: Iterable[Document], tokenizer: WordPiece) -> list[list[l
     """The token ids of each sentence of each document; empty sentences and documents are left out."""
     documents = list(documents)
     ids = iter(tokenizer.encode_batch([sentence for document in documents for sentence in document.sentences]))
-    tokenized = [[sentence for sentence in (next(ids) for _ in document.sentences) if sentence] for document in documents]
+    tokenized = [
+        [sentence for sentence in (next(ids) for _ in document.sentences) if sentence] for document in documents
+    ]
     return [sentences for sentences in tokenized if sentences]
 
 
 def sentence_pairs(
     documents: list[list[list[int]]], max_seq_length: int, rng: np.random.Generator, short_probability: float = 0.1
 ) -> list[Pair]:
-    """Segments A and B that fill `max_seq_length` together: B goes on from A, or (half of the time) is from another document.
+    """Segments A and B that fill `max_seq_length` together.
 
-    A tenth of the pairs aims at a shorter length, so that short texts are not foreign to the model.
+    B goes on from A or, half of the time, is from another document. A tenth of the pairs aims at a shorter length, so that
+    short texts are not foreign to the model.
     """
     if len(documents) < 2:
         return []  # there is no other document
@@ -54,13 +57,13 @@ def sentence_pairs(
             first = [token for sentence in sentences[start:cut] for token in sentence]
             is_random = int(rng.random() < 0.5)
             if not is_random and cut == stop:
-                start = stop  # a lone last sentence has no true successor: always giving it a false one would tip the balance
+                start = stop  # a lone last sentence has no true successor; a false one every time would tip the balance
                 continue
             if is_random:
                 other = int(rng.integers(len(documents) - 1))
                 elsewhere = documents[other + (other >= index)]
                 begin = int(rng.integers(len(elsewhere)))
-                second = []
+                second: list[int] = []
                 for sentence in elsewhere[begin:]:
                     if len(second) >= target - len(first) and second:
                         break
@@ -111,8 +114,8 @@ def mask_tokens(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Hide 15% of each row's tokens, at least one, never a special token.           input_ids, labels: (B, T)
 
-    Of the hidden ones 80% become [MASK], 10% a random piece, 10% stay as they are: the model cannot tell which of the tokens
-    that it sees are true, so it must understand all of them. Returns the changed ids and the labels.
+    Of the hidden ones 80% become [MASK], 10% a random piece, 10% stay as they are: the model cannot tell which of the
+    tokens that it sees are true, so it must understand all of them. Returns the changed ids and the labels.
     """
     special = np.isin(input_ids, tokenizer.special_ids)
     candidates = (~special).sum(1)
@@ -133,9 +136,9 @@ def mask_tokens(
 class PretrainingBatches:
     """An endless stream of batches over a corpus, epoch after epoch, that can be stopped and resumed at any batch.
 
-    The corpus is read a chunk of `chunk_documents` documents at a time: the pairs of a chunk are drawn and shuffled together, and
-    only one chunk is in memory. The pairs left over at the end of a chunk, less than a batch, are not used in that epoch.
-    `keep` chooses documents (for instance those that are not held out).
+    The corpus is read a chunk of `chunk_documents` documents at a time: the pairs of a chunk are drawn and shuffled
+    together, and only one chunk is in memory. The pairs left over at the end of a chunk, less than a batch, are not
+    used in that epoch. `keep` chooses documents (for instance those that are not held out).
     """
 
     def __init__(
@@ -158,10 +161,11 @@ class PretrainingBatches:
         self.corpus, self.tokenizer, self.keep = corpus, tokenizer, keep
         self.batch_size, self.max_seq_length, self.seed = batch_size, max_seq_length, seed
         self.chunk_documents, self.mask_probability = chunk_documents, mask_probability
-        # The place of the next batch: the epoch, the chunk's number in it and position in the corpus, the batch in the chunk.
+        # The place of the next batch: epoch, the chunk's number in it and its position in the corpus, batch in the chunk.
         self.epoch = self.chunk = self.position = self.batch = 0
         self._pairs: list[Pair] | None = None
-        self._tokenized: tuple[int, int, bool, list[list[list[int]]]] | None = None  # start, stop, at the end?, token ids
+        # start, stop, does the corpus end there?, token ids
+        self._tokenized: tuple[int, int, bool, list[list[list[int]]]] | None = None
 
     def __iter__(self) -> "PretrainingBatches":
         return self
@@ -174,15 +178,18 @@ class PretrainingBatches:
             if self.batch == 0 and self.position == 0:
                 if empty_from is not None:
                     raise ValueError(
-                        f"the corpus holds less than one batch: a chunk of {self.chunk_documents} documents never gives batch_size="
-                        f"{self.batch_size} sentence pairs of length {self.max_seq_length}. Use a smaller batch or a larger corpus"
+                        f"the corpus holds less than one batch: a chunk of {self.chunk_documents} documents never gives "
+                        f"batch_size={self.batch_size} sentence pairs of length {self.max_seq_length}. Use a smaller batch "
+                        f"or a larger corpus"
                     )
                 empty_from = self.epoch
             self._load_chunk()
         rows = self._pairs[self.batch * self.batch_size : (self.batch + 1) * self.batch_size]
         batch = collate(rows, self.tokenizer, self.max_seq_length)
         rng = stream(self.seed, _MASKS, self.epoch, self.chunk, self.batch)
-        batch["input_ids"], batch["labels"] = mask_tokens(batch["input_ids"], self.tokenizer, rng, self.mask_probability)
+        batch["input_ids"], batch["labels"] = mask_tokens(
+            batch["input_ids"], self.tokenizer, rng, self.mask_probability
+        )
         self.batch += 1
         return batch
 
@@ -194,7 +201,8 @@ class PretrainingBatches:
 
     def _load_chunk(self) -> None:
         if self._tokenized is None or self._tokenized[0] != self.position:
-            chosen, stop, at_end = [], self.position, True
+            chosen: list[Document] = []
+            stop, at_end = self.position, True
             for document, after in self.corpus.documents(self.position):
                 if len(chosen) == self.chunk_documents:
                     at_end = False
@@ -280,7 +288,9 @@ def unigram_counts(documents: Iterable[Document], tokenizer: WordPiece) -> np.nd
 
 def check_sizes(max_seq_length: int, **sizes: int) -> None:
     if max_seq_length < 8:
-        raise ValueError(f"max_seq_length must be at least 8 (three special tokens and some text), got {max_seq_length}")
+        raise ValueError(
+            f"max_seq_length must be at least 8 (three special tokens and some text), got {max_seq_length}"
+        )
     for name, value in sizes.items():
         if value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}")

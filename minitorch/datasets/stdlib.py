@@ -44,7 +44,7 @@ class Found:
 
 
 def source_files(root: str) -> Iterator[tuple[str, str]]:
-    """(module name, path) of every source file under `root`, tests and installed packages left out, in a fixed order."""
+    """(module name, path) of the source files under `root`, tests and installed packages left out, in a fixed order."""
     for folder, folders, files in os.walk(root):
         folders[:] = sorted(name for name in folders if name not in LEFT_OUT and not name.startswith("config-"))
         for file in sorted(files):
@@ -85,10 +85,12 @@ def docstrings(tree: ast.Module) -> Iterator[tuple[str, str]]:
 def topics(tree: ast.Module) -> Iterator[tuple[str, str]]:
     """(topic, text) from `pydoc_data/topics.py`: one literal dictionary, however the version lays it out."""
     for node in tree.body:
-        targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+        if not isinstance(node, (ast.Assign, ast.AnnAssign)) or node.value is None:
+            continue
+        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
         if any(isinstance(target, ast.Name) and target.id == "topics" for target in targets):
             try:
-                found = ast.literal_eval(node.value)  # type: ignore[union-attr]
+                found = ast.literal_eval(node.value)
             except ValueError:
                 return
             yield from ((str(key), str(value)) for key, value in found.items())
@@ -116,11 +118,21 @@ def paragraphs(text: str) -> list[list[str]]:
             in_example = True  # the output goes on until the blank line
         if literal_indent is not None and depth <= literal_indent:
             literal_indent = None
-        if in_example or literal_indent is not None or UNDERLINE.match(line) or "::=" in line or SIGNATURE.match(stripped):
+        if (
+            in_example
+            or literal_indent is not None
+            or UNDERLINE.match(line)
+            or "::=" in line
+            or SIGNATURE.match(stripped)
+        ):
             blocks.append([])
             continue
         previous = blocks[-1][-1] if blocks[-1] else ""
-        if depth < indent or any(form.match(stripped) for form in (BULLET, DEFINITION, FIELD)) or previous.endswith(":"):
+        if (
+            depth < indent
+            or any(form.match(stripped) for form in (BULLET, DEFINITION, FIELD))
+            or previous.endswith(":")
+        ):
             blocks.append([])  # a deeper line goes on with the sentence of the line above, a shallower one does not
         if stripped.endswith("::"):
             literal_indent = depth
@@ -141,8 +153,8 @@ def paragraphs(text: str) -> list[list[str]]:
 def read_stdlib(root: str | None = None, progress=None) -> Found:
     """Every docstring and topic of the standard library under `root` (default: the running Python's) as a Document.
 
-    A sentence that occurs several times, in whatever spelling of its capitals, is kept where it comes first. `progress` wraps
-    the list of files (tqdm's `tqdm` does).
+    A sentence that occurs several times, in whatever spelling of its capitals, is kept where it comes first.
+    `progress` wraps the list of files (as tqdm's `tqdm` does).
     """
     root = root or sysconfig.get_paths()["stdlib"]
     files = list(source_files(root))
@@ -178,14 +190,15 @@ def read_stdlib(root: str | None = None, progress=None) -> Found:
                 add(module, name, text)
     if not found.documents:
         raise FileNotFoundError(
-            f"no docstring found in the standard library of {sys.executable} under {root!r} ({found.files} source files, {found.skipped} "
-            f"of them unreadable): it seems to be installed without its sources. Give a text file as the corpus instead"
+            f"no docstring found in the standard library of {sys.executable} under {root!r} ({found.files} source files, "
+            f"{found.skipped} of them unreadable): it seems to be installed without its sources. Give a text file as the "
+            f"corpus instead"
         )
     return found
 
 
 def by_module(documents: Iterable[Document]) -> list[Document]:
-    """One document a module (or topic), its docstrings as consecutive paragraphs: what sentence pairs are drawn from."""
+    """One document a module (or topic), its docstrings as consecutive paragraphs: sentence pairs are drawn from it."""
     grouped: dict[str, list[Document]] = {}
     for document in documents:
         grouped.setdefault(document.module, []).append(document)
@@ -196,8 +209,9 @@ def by_module(documents: Iterable[Document]) -> list[Document]:
 
 
 def split_modules(documents: Iterable[Document], validation: float = 0.08, test: float = 0.17) -> dict[str, str]:
-    """'train', 'validation' or 'test' for every module: no module is in two splits, and every package of three modules or more
-    has some in train and in test.
+    """'train', 'validation' or 'test' for every module: no module is in two splits.
+
+    Every package of three modules or more has some in train and in test.
 
     Within a package the modules are taken in the order of their names' hashes, each to the split that is furthest below
     its share of the docstrings. A package too small to be shared out goes as a whole where its hash says.

@@ -56,7 +56,9 @@ def embedding(input, weight, padding_idx=None, max_norm=None, norm_type=2.0, sca
     if max_norm is not None:
         _renormalize(weight, index, max_norm, norm_type)
     if input.device != weight.device:
-        raise RuntimeError(f"embedding: expected input and weight on one device, got {input.device} and {weight.device}")
+        raise RuntimeError(
+            f"embedding: expected input and weight on one device, got {input.device} and {weight.device}"
+        )
     scale = None
     if scale_grad_by_freq:
         counts = weight.xp.bincount(index.reshape(-1), minlength=n)[index]
@@ -156,7 +158,9 @@ def scaled_dot_product_attention(
     if enable_gqa:
         groups = query.shape[-3] // key.shape[-3]
         if groups * key.shape[-3] != query.shape[-3]:
-            raise RuntimeError(f"scaled_dot_product_attention: {query.shape[-3]} query heads cannot share {key.shape[-3]} key heads")
+            raise RuntimeError(
+                f"scaled_dot_product_attention: {query.shape[-3]} query heads cannot share {key.shape[-3]} key heads"
+            )
         key, value = key.repeat_interleave(groups, -3), value.repeat_interleave(groups, -3)
     if query.shape[-1] != key.shape[-1] or key.shape[-2] != value.shape[-2]:
         raise RuntimeError(

@@ -110,7 +110,9 @@ def from_numpy(array):
     if not isinstance(array, np.ndarray):
         raise TypeError(f"from_numpy(): expected np.ndarray (got {type(array).__name__})")
     if array.dtype not in dtypes.OF_NUMPY:
-        raise TypeError(f"from_numpy(): can't convert an array of {array.dtype}; minitorch.tensor(array) makes a converted copy")
+        raise TypeError(
+            f"from_numpy(): can't convert an array of {array.dtype}; minitorch.tensor(array) makes a converted copy"
+        )
     return Tensor(array.view(np.ndarray) if array.dtype.isnative else array.astype(array.dtype.newbyteorder("=")))
 
 
@@ -223,7 +225,9 @@ def arange(start=0, end=None, step=1, *, dtype=None, device=None, requires_grad=
     if step == 0:
         raise RuntimeError("arange: step must be nonzero")
     if (end - start) * step < 0:
-        raise RuntimeError(f"arange: upper bound and lower bound inconsistent with step sign: {start} to {end} by {step}")
+        raise RuntimeError(
+            f"arange: upper bound and lower bound inconsistent with step sign: {start} to {end} by {step}"
+        )
     n = math.ceil((end - start) / step)
     exact = np.int64 if all(isinstance(v, (int, np.integer)) for v in (start, step)) else np.float64
     return _new((start + np.arange(n, dtype=exact) * step).astype(d.numpy), None, device, requires_grad)

@@ -1,6 +1,6 @@
 """Element by element: arithmetic, powers, exponentials, trigonometry, rounding, choice. y[i] depends on x[i] alone.
 
-    dx_i = dy_i . f'(x_i)                       (chain rule, lesson 00; broadcasting's gradient, lesson 02)
+dx_i = dy_i . f'(x_i)                       (chain rule, lesson 00; broadcasting's gradient, lesson 02)
 """
 
 from __future__ import annotations
@@ -683,7 +683,9 @@ class Step(Op):
         if x.dtype.kind not in "fV" and function in ("floor", "ceil", "trunc", "rint"):
             return x.copy()
         y = getattr(self.xp, function)(x)
-        return self.xp.where(x == x, y, self.xp.zeros((), y.dtype)) if function == "sign" else y  # PyTorch: sign(NaN) = 0
+        return (
+            self.xp.where(x == x, y, self.xp.zeros((), y.dtype)) if function == "sign" else y
+        )  # PyTorch: sign(NaN) = 0
 
     def backward(self, dy):
         return self.xp.zeros_like(dy)
@@ -726,7 +728,9 @@ def sub(input, other, *, alpha=1):
     """input - alpha * other, broadcast."""
     for t in (input, other):
         if isinstance(t, bool) or (isinstance(t, Tensor) and t.dtype is dtypes.bool_):
-            raise RuntimeError("Subtraction, the `-` operator, with a bool tensor is not supported; use logical_xor or ~")
+            raise RuntimeError(
+                "Subtraction, the `-` operator, with a bool tensor is not supported; use logical_xor or ~"
+            )
     return Sub.apply(input, other) if alpha == 1 else Sub.apply(input, _scaled(other, alpha, "sub"))
 
 
@@ -1025,7 +1029,9 @@ def _bitwise(name: str, function: str) -> Any:
     def call(input, other):
         for t in (input, other):
             if isinstance(t, float) or (isinstance(t, Tensor) and t.dtype.is_floating_point):
-                raise RuntimeError(f"{name}: expected integer or bool tensors, got {t.dtype if isinstance(t, Tensor) else t}")
+                raise RuntimeError(
+                    f"{name}: expected integer or bool tensors, got {t.dtype if isinstance(t, Tensor) else t}"
+                )
         return Compare.apply(input, other, function=function)
 
     call.__name__ = call.__qualname__ = name

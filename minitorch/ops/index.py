@@ -287,7 +287,9 @@ def _item(i: Any, x: Tensor) -> Any:
     if i is None or i is Ellipsis:
         return i
     if isinstance(i, (list, tuple, range, np.ndarray)):
-        array = np.asarray([v.tolist() if isinstance(v, Tensor) else v for v in i] if not isinstance(i, np.ndarray) else i)
+        array = np.asarray(
+            [v.tolist() if isinstance(v, Tensor) else v for v in i] if not isinstance(i, np.ndarray) else i
+        )
         if array.size == 0:
             array = array.astype(np.int64)
         if array.dtype.kind not in "biu":
@@ -295,7 +297,9 @@ def _item(i: Any, x: Tensor) -> Any:
         return x.xp.asarray(array)
     if hasattr(i, "__index__"):
         return i.__index__()
-    raise IndexError(f"only integers, slices (:), ellipsis (...), None and integer or bool tensors are valid indices, got {i!r}")
+    raise IndexError(
+        f"only integers, slices (:), ellipsis (...), None and integer or bool tensors are valid indices, got {i!r}"
+    )
 
 
 def _is_array(i: Any) -> bool:
@@ -329,6 +333,8 @@ def setitem(x: Tensor, index: Any, value: Any) -> None:
         from .creation import tensor
 
         value = tensor(value, dtype=x.dtype, device=x.device)
+    while value.ndim and value.array.shape[0] == 1:  # leading dimensions of length 1 may be too many
+        value = value[0]
     basic, advanced = _parse(x, index)
     part = Slice.apply(x, index=basic)
     if advanced is None:
@@ -349,10 +355,12 @@ def copy_(self, src, non_blocking=False):
     source = src.to(self.device) if src.device != self.device else src
     source = Cast.apply(source, dtype=self.array.dtype) if source.dtype is not self.dtype else source
     if source.shape != self.shape:
-        while source.ndim > self.ndim and source.shape[0] == 1:
-            source = source[0]
         source = expand(source, self.shape)
-    elif source._requires_grad or np.may_share_memory(source.array, self.array) if isinstance(self.array, np.ndarray) else True:
+    elif (
+        source._requires_grad or np.may_share_memory(source.array, self.array)
+        if isinstance(self.array, np.ndarray)
+        else True
+    ):
         source = Clone.apply(source)
     return views.write(self, source, "copy_")
 
@@ -386,7 +394,9 @@ def _index_array(index: Tensor, input: Tensor, name: str) -> Any:
         got = index.dtype if isinstance(index, Tensor) else type(index).__name__
         raise RuntimeError(f"{name}(): expected an int64 or int32 tensor for index, got {got}")
     if index.device != input.device:
-        raise RuntimeError(f"{name}(): expected index on {input.device}, got {index.device}; move it with .to('{input.device}')")
+        raise RuntimeError(
+            f"{name}(): expected index on {input.device}, got {index.device}; move it with .to('{input.device}')"
+        )
     return constant(index)
 
 
@@ -398,7 +408,9 @@ def _check_bounds(index: Any, n: int, name: str) -> None:
 
 def _check_along(input: Tensor, dim: int, index: Any, name: str, gather: bool) -> None:
     if index.ndim != input.ndim and index.size:
-        raise RuntimeError(f"{name}(): index tensor must have the same number of dimensions as input tensor ({input.ndim}), got {index.ndim}")
+        raise RuntimeError(
+            f"{name}(): index tensor must have the same number of dimensions as input tensor ({input.ndim}), got {index.ndim}"
+        )
     for d in range(index.ndim):
         if (d != dim) and index.shape[d] > input.array.shape[d] and index.size:
             raise RuntimeError(
@@ -450,7 +462,9 @@ def scatter(input, dim, index, src=None, *, value=None, reduce=None):
 
         src = full(index.shape, src, dtype=input.dtype, device=input.device)
     if src.dtype is not input.dtype:
-        raise RuntimeError(f"scatter(): expected self.dtype to be equal to src.dtype, got {input.dtype} and {src.dtype}")
+        raise RuntimeError(
+            f"scatter(): expected self.dtype to be equal to src.dtype, got {input.dtype} and {src.dtype}"
+        )
     _check_source(k, src, "scatter")
     if reduce == "add":
         return scatter_add(input, dim, index, src)
@@ -473,7 +487,9 @@ def scatter_add(input, dim, index, src):
     d = read_dim(dim, input.ndim)
     _check_along(input, d, k, "scatter_add", False)
     if src.dtype is not input.dtype:
-        raise RuntimeError(f"scatter_add(): expected self.dtype to be equal to src.dtype, got {input.dtype} and {src.dtype}")
+        raise RuntimeError(
+            f"scatter_add(): expected self.dtype to be equal to src.dtype, got {input.dtype} and {src.dtype}"
+        )
     _check_source(k, src, "scatter_add")
     if not input.ndim:
         return scatter_add(input.reshape(1), 0, index.reshape(-1), src.reshape(-1)).reshape(())
@@ -500,7 +516,9 @@ def index_add(input, dim, index, source, *, alpha=1):
     d = read_dim(dim, input.ndim)
     _check_bounds(k, input.array.shape[d] if input.ndim else 1, "index_add")
     if source.dtype is not input.dtype:
-        raise RuntimeError(f"index_add(): self ({input.dtype}) and source ({source.dtype}) must have the same scalar type")
+        raise RuntimeError(
+            f"index_add(): self ({input.dtype}) and source ({source.dtype}) must have the same scalar type"
+        )
     if not input.ndim:
         return input + (source * alpha).sum()
     expected = list(input.shape)

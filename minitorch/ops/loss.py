@@ -95,7 +95,9 @@ def _check_target(target: Tensor, classes: int, ignore_index: int, name: str) ->
     t = target.array
     bad = ((t < 0) | (t >= classes)) & (t != ignore_index)
     if bool(bad.any()):
-        raise IndexError(f"{name}: target {int(t[bad].reshape(-1)[0])} is out of bounds for {classes} classes (ignore_index is {ignore_index})")
+        raise IndexError(
+            f"{name}: target {int(t[bad].reshape(-1)[0])} is out of bounds for {classes} classes (ignore_index is {ignore_index})"
+        )
 
 
 def _rows(input: Tensor, target: Tensor, name: str) -> tuple[Tensor, Any]:
@@ -104,7 +106,9 @@ def _rows(input: Tensor, target: Tensor, name: str) -> tuple[Tensor, Any]:
         raise RuntimeError(f"{name}: expected input of shape (C,), (N, C) or (N, C, d...), got a 0-d tensor")
     expected = input.shape[:0] if input.ndim == 1 else (input.shape[0], *input.shape[2:])
     if tuple(target.shape) != tuple(expected):
-        raise RuntimeError(f"{name}: expected target of shape {tuple(expected)} for input {tuple(input.shape)}, got {tuple(target.shape)}")
+        raise RuntimeError(
+            f"{name}: expected target of shape {tuple(expected)} for input {tuple(input.shape)}, got {tuple(target.shape)}"
+        )
     x = input if input.ndim <= 2 else input.movedim(1, -1)
     return x.reshape(-1, input.shape[0 if input.ndim == 1 else 1]), constant(target).reshape(-1)
 
@@ -116,12 +120,16 @@ def cross_entropy(
     if not 0.0 <= label_smoothing <= 1.0:
         raise RuntimeError(f"cross_entropy: label_smoothing must be between 0.0 and 1.0, got {label_smoothing}")
     if reduction not in ("mean", "sum", "none"):
-        raise ValueError(f"cross_entropy: {reduction!r} is not a valid value for reduction; use 'mean', 'sum' or 'none'")
+        raise ValueError(
+            f"cross_entropy: {reduction!r} is not a valid value for reduction; use 'mean', 'sum' or 'none'"
+        )
     if not input.dtype.is_floating_point:
         raise RuntimeError(f"cross_entropy: expected floating point logits, got {input.dtype}")
     classes = input.shape[0 if input.ndim == 1 else 1] if input.ndim else 0
     if weight is not None and tuple(weight.shape) != (classes,):
-        raise RuntimeError(f"cross_entropy: weight tensor should be defined for all {classes} classes, got shape {tuple(weight.shape)}")
+        raise RuntimeError(
+            f"cross_entropy: weight tensor should be defined for all {classes} classes, got shape {tuple(weight.shape)}"
+        )
     if target.dtype.is_floating_point:
         return _soft_cross_entropy(input, target, weight, reduction, label_smoothing)
     _check_target(target, classes, ignore_index, "cross_entropy")
@@ -130,7 +138,11 @@ def cross_entropy(
         loss = x.sum(1)
     else:
         loss = CrossEntropy.apply(
-            x, target=t, weight=None if weight is None else constant(weight), ignore_index=ignore_index, smoothing=label_smoothing
+            x,
+            target=t,
+            weight=None if weight is None else constant(weight),
+            ignore_index=ignore_index,
+            smoothing=label_smoothing,
         )
     if reduction == "none":
         return loss.reshape(target.shape)
@@ -143,7 +155,9 @@ def cross_entropy(
 
 def _soft_cross_entropy(input, target, weight, reduction, smoothing):
     if input.shape != target.shape:
-        raise RuntimeError(f"cross_entropy: expected probabilities of shape {tuple(input.shape)}, got {tuple(target.shape)}")
+        raise RuntimeError(
+            f"cross_entropy: expected probabilities of shape {tuple(input.shape)}, got {tuple(target.shape)}"
+        )
     dim = 0 if input.ndim == 1 else 1
     classes = input.shape[dim]
     if smoothing:
@@ -177,7 +191,9 @@ def nll_loss(input, target, weight=None, size_average=None, ignore_index=-100, r
 
 def _same_shape(input, target, name):
     if input.shape != target.shape:
-        raise ValueError(f"{name}: expected target of the input's shape {tuple(input.shape)}, got {tuple(target.shape)}")
+        raise ValueError(
+            f"{name}: expected target of the input's shape {tuple(input.shape)}, got {tuple(target.shape)}"
+        )
 
 
 def binary_cross_entropy(input, target, weight=None, size_average=None, reduce=None, reduction="mean"):
@@ -185,7 +201,9 @@ def binary_cross_entropy(input, target, weight=None, size_average=None, reduce=N
     _same_shape(input, target, "binary_cross_entropy")
     y = input.detach().array
     if y.size and not bool(((y >= 0) & (y <= 1)).all()):
-        raise RuntimeError("binary_cross_entropy: all elements of input should be between 0 and 1; for logits use binary_cross_entropy_with_logits")
+        raise RuntimeError(
+            "binary_cross_entropy: all elements of input should be between 0 and 1; for logits use binary_cross_entropy_with_logits"
+        )
     loss = BCE.apply(input, target)
     return _reduce(loss if weight is None else loss * weight, reduction, "binary_cross_entropy")
 
@@ -288,6 +306,8 @@ def one_hot(tensor, num_classes=-1):
             raise RuntimeError("one_hot: cannot infer total number of classes from an empty tensor")
         num_classes = top + 1
     if top >= num_classes:
-        raise RuntimeError(f"one_hot: class values must be smaller than num_classes; got {top} for {num_classes} classes")
+        raise RuntimeError(
+            f"one_hot: class values must be smaller than num_classes; got {top} for {num_classes} classes"
+        )
     xp = tensor.xp
     return Tensor((tensor.array[..., None] == xp.arange(num_classes)).astype("int64"))

@@ -60,7 +60,9 @@ def _check_dtypes(name: str, *tensors: Tensor) -> None:
         if not isinstance(t, Tensor):
             raise TypeError(f"{name}(): expected a Tensor, got {type(t).__name__}")
         if t.array.dtype != first.array.dtype:
-            raise RuntimeError(f"{name}(): expected both tensors to have the same dtype, but got: {first.dtype} != {t.dtype}")
+            raise RuntimeError(
+                f"{name}(): expected both tensors to have the same dtype, but got: {first.dtype} != {t.dtype}"
+            )
 
 
 @tensor_method
@@ -68,7 +70,9 @@ def matmul(input, other):
     """The product of vectors, matrices, or stacks of matrices (broadcast), as Python's @."""
     _check_dtypes("matmul", input, other)
     if not input.ndim or not other.ndim:
-        raise RuntimeError(f"matmul: both arguments need to be at least 1D, but they are {input.ndim}D and {other.ndim}D")
+        raise RuntimeError(
+            f"matmul: both arguments need to be at least 1D, but they are {input.ndim}D and {other.ndim}D"
+        )
     a = input.unsqueeze(0) if input.ndim == 1 else input
     b = other.unsqueeze(1) if other.ndim == 1 else other
     if a.array.shape[-1] != b.array.shape[-2]:
@@ -80,7 +84,9 @@ def matmul(input, other):
 
     broadcast_shapes(a.array.shape[:-2], b.array.shape[:-2])
     if b.ndim == 2 and a.ndim > 2:  # one large product rather than many small ones
-        y = MatMul.apply(a.reshape(math.prod(a.array.shape[:-1]), a.array.shape[-1]), b).reshape(*a.array.shape[:-1], b.array.shape[-1])
+        y = MatMul.apply(a.reshape(math.prod(a.array.shape[:-1]), a.array.shape[-1]), b).reshape(
+            *a.array.shape[:-1], b.array.shape[-1]
+        )
     else:
         y = MatMul.apply(a, b)
     if input.ndim == 1:
@@ -90,7 +96,9 @@ def matmul(input, other):
 
 def _need(name: str, expected: str, holds: bool, *tensors: Tensor) -> None:
     if not holds:
-        raise RuntimeError(f"{name}: expected {expected}, got shapes " + ", ".join(str(tuple(t.shape)) for t in tensors))
+        raise RuntimeError(
+            f"{name}: expected {expected}, got shapes " + ", ".join(str(tuple(t.shape)) for t in tensors)
+        )
 
 
 @tensor_method
@@ -103,7 +111,13 @@ def mm(input, mat2):
 @tensor_method
 def bmm(input, mat2):
     """The products of two stacks of matrices of the same length."""
-    _need("bmm", "two stacks of matrices of equal length", input.ndim == mat2.ndim == 3 and len(input) == len(mat2), input, mat2)
+    _need(
+        "bmm",
+        "two stacks of matrices of equal length",
+        input.ndim == mat2.ndim == 3 and len(input) == len(mat2),
+        input,
+        mat2,
+    )
     return matmul(input, mat2)
 
 
@@ -117,7 +131,13 @@ def mv(input, vec):
 @tensor_method
 def dot(input, tensor):
     """The sum of the products of two vectors."""
-    _need("dot", "two vectors of equal length", input.ndim == tensor.ndim == 1 and input.shape == tensor.shape, input, tensor)
+    _need(
+        "dot",
+        "two vectors of equal length",
+        input.ndim == tensor.ndim == 1 and input.shape == tensor.shape,
+        input,
+        tensor,
+    )
     return matmul(input, tensor)
 
 
@@ -202,10 +222,14 @@ def tensordot(a, b, dims=2):
     if isinstance(dims, int):
         axes_a, axes_b = list(range(a.ndim - dims, a.ndim)), list(range(dims))
     else:
-        axes_a, axes_b = (list(read_dims(tuple(d) if isinstance(d, (list, tuple)) else d, t.ndim) or ()) for d, t in zip(dims, (a, b)))
+        axes_a, axes_b = (
+            list(read_dims(tuple(d) if isinstance(d, (list, tuple)) else d, t.ndim) or ()) for d, t in zip(dims, (a, b))
+        )
     shape_a, shape_b = a.array.shape, b.array.shape
     if [shape_a[i] for i in axes_a] != [shape_b[i] for i in axes_b]:
-        raise RuntimeError(f"tensordot: contracted dimensions must match, got axes {axes_a} of {shape_a} and {axes_b} of {shape_b}")
+        raise RuntimeError(
+            f"tensordot: contracted dimensions must match, got axes {axes_a} of {shape_a} and {axes_b} of {shape_b}"
+        )
     rest_a = [i for i in range(a.ndim) if i not in axes_a]
     rest_b = [i for i in range(b.ndim) if i not in axes_b]
     n = math.prod(shape_a[i] for i in axes_a)
@@ -221,12 +245,16 @@ def einsum(equation, *operands):
     left, arrow, right = equation.replace(" ", "").partition("->")
     terms = left.split(",")
     if len(terms) != len(operands):
-        raise RuntimeError(f"einsum(): the equation {equation!r} names {len(terms)} operands, but {len(operands)} were given")
+        raise RuntimeError(
+            f"einsum(): the equation {equation!r} names {len(terms)} operands, but {len(operands)} were given"
+        )
     tensors, names = [], []
     for term, t in zip(terms, operands):
         extra = t.ndim - (len(term) - 3 if "..." in term else len(term))
         if extra < 0 or (extra and "..." not in term):
-            raise RuntimeError(f"einsum(): the number of subscripts in {term!r} does not match the {t.ndim} dimensions of its operand")
+            raise RuntimeError(
+                f"einsum(): the number of subscripts in {term!r} does not match the {t.ndim} dimensions of its operand"
+            )
         letters = list(term.replace("...", "." * 0 + "\0"))
         expanded: list[str] = []
         for letter in letters:
@@ -236,7 +264,9 @@ def einsum(equation, *operands):
                 i = expanded.index(letter)
                 j = expanded.index(letter, i + 1)
                 if t.shape[i] != t.shape[j]:
-                    raise RuntimeError(f"einsum(): subscript {letter!r} is repeated for sizes {t.shape[i]} and {t.shape[j]}")
+                    raise RuntimeError(
+                        f"einsum(): subscript {letter!r} is repeated for sizes {t.shape[i]} and {t.shape[j]}"
+                    )
                 t = t.diagonal(0, i, j)
                 expanded = [c for k, c in enumerate(expanded) if k not in (i, j)] + [letter]
         tensors.append(t)
@@ -251,7 +281,9 @@ def einsum(equation, *operands):
         out = dots + sorted({c for c in every if c[0] != "~" and "".join(terms).count(c) == 1})
     for c in out:
         if out.count(c) > 1 or (c not in every):
-            raise RuntimeError(f"einsum(): output subscript {c!r} must appear once in the output and in an input of {equation!r}")
+            raise RuntimeError(
+                f"einsum(): output subscript {c!r} must appear once in the output and in an input of {equation!r}"
+            )
     sizes: dict[str, int] = {}
     for t, own in zip(tensors, names):
         for n, c in zip(t.array.shape, own):
@@ -288,7 +320,9 @@ def _contract(a: Tensor, a_names: list, b: Tensor, b_names: list, keep: set) -> 
         return t.expand(*size(order)) if list(t.shape) != size(order) else t
 
     x = arrange(a, a_names, batch + rows + inner).reshape(*size(batch), math.prod(size(rows)), math.prod(size(inner)))
-    y = arrange(b, b_names, batch + inner + columns).reshape(*size(batch), math.prod(size(inner)), math.prod(size(columns)))
+    y = arrange(b, b_names, batch + inner + columns).reshape(
+        *size(batch), math.prod(size(inner)), math.prod(size(columns))
+    )
     return matmul(x, y).reshape(size(batch) + size(rows) + size(columns)), batch + rows + columns
 
 

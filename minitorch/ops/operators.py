@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable
+from collections.abc import Callable
+from typing import Any
 
 from ..tensor import Tensor
 from . import elementwise as e
@@ -47,7 +48,5 @@ for _name, _function in _ARITHMETIC.items():
 for _name, _function in _COMPARISON.items():
     setattr(Tensor, f"__{_name}__", _left(_function, f"__{_name}__"))
 
-setattr(Tensor, "__neg__", lambda self: e.neg(self))
-setattr(Tensor, "__pos__", lambda self: self)
-setattr(Tensor, "__abs__", lambda self: e.abs(self))
-setattr(Tensor, "__invert__", lambda self: e.bitwise_not(self))
+for _name, _function in {"neg": e.neg, "pos": lambda self: self, "abs": e.abs, "invert": e.bitwise_not}.items():
+    setattr(Tensor, f"__{_name}__", _function)

@@ -20,7 +20,9 @@ def _generator(generator: Generator | None, where: devices.device) -> Generator:
     if generator is not None:
         return generator
     if where.type == "cuda":
-        return _on_device.setdefault(str(where), Generator(device=where).manual_seed(random.default_generator.initial_seed()))
+        return _on_device.setdefault(
+            str(where), Generator(device=where).manual_seed(random.default_generator.initial_seed())
+        )
     return random.default_generator
 
 
@@ -68,7 +70,9 @@ Generator.get_state, Generator.set_state = _get_state, _set_state  # type: ignor
 
 
 def _options(dtype: Any, device: Any) -> tuple[dtypes.dtype, devices.device]:
-    return (get_default_dtype() if dtype is None else as_dtype(dtype)), (devices.CPU if device is None else devices.device(device))
+    return (get_default_dtype() if dtype is None else as_dtype(dtype)), (
+        devices.CPU if device is None else devices.device(device)
+    )
 
 
 def rand(*size, generator=None, dtype=None, device=None, requires_grad=False):
@@ -129,7 +133,12 @@ def bernoulli(input, p=None, *, generator=None):
 @tensor_method
 def multinomial(input, num_samples, replacement=False, *, generator=None):
     """Indices drawn from each row with probability proportional to its elements."""
-    return Tensor(_place(_generator(generator, input.device).multinomial(input.detach().array, num_samples, replacement), input.device))
+    return Tensor(
+        _place(
+            _generator(generator, input.device).multinomial(input.detach().array, num_samples, replacement),
+            input.device,
+        )
+    )
 
 
 def normal(mean, std=1.0, size=None, *, generator=None, dtype=None, device=None):

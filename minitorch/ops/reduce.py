@@ -295,7 +295,9 @@ def nanmean(input, dim=None, keepdim=False, *, dtype=None):
 def prod(input, dim=None, keepdim=False, *, dtype=None):
     """The product over one dimension or all."""
     input = _integers_to_int64(input) if dtype is None else input.to(dtype)
-    return Prod.apply(input, axis=None if dim is None or not input.ndim else read_dim(dim, input.ndim), keepdims=keepdim)
+    return Prod.apply(
+        input, axis=None if dim is None or not input.ndim else read_dim(dim, input.ndim), keepdims=keepdim
+    )
 
 
 def _extreme(input, dim, keepdim, name, op, pick, other):
@@ -432,7 +434,9 @@ def var(input, dim=None, unbiased=None, keepdim=False, *, correction=None):
         dim, unbiased = None, dim
     if not input.dtype.is_floating_point:
         raise RuntimeError(f"std and var only support floating point tensors, got {input.dtype}")
-    return Var.apply(input, axis=read_dims(dim, input.ndim), keepdims=keepdim, correction=_correction(unbiased, correction))
+    return Var.apply(
+        input, axis=read_dims(dim, input.ndim), keepdims=keepdim, correction=_correction(unbiased, correction)
+    )
 
 
 @tensor_method

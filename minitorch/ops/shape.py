@@ -288,7 +288,9 @@ Tensor.mT = property(lambda self: transpose(self, -2, -1))  # type: ignore[attr-
 def movedim(input, source, destination):
     """Axes moved to other places, the others in order around them."""
     source = [read_dim(d, input.ndim) for d in (source if isinstance(source, (tuple, list)) else (source,))]
-    target = [read_dim(d, input.ndim) for d in (destination if isinstance(destination, (tuple, list)) else (destination,))]
+    target = [
+        read_dim(d, input.ndim) for d in (destination if isinstance(destination, (tuple, list)) else (destination,))
+    ]
     if len(source) != len(target) or len(set(source)) != len(source) or len(set(target)) != len(target):
         raise RuntimeError(f"movedim: source {source} and destination {target} must name as many distinct dimensions")
     axes = [d for d in range(input.ndim) if d not in source]
@@ -327,7 +329,11 @@ def unflatten(input, dim, sizes):
 def squeeze(input, dim=None):
     """Without the dimensions of length 1, or without those of `dim` that have length 1."""
     shape = input.array.shape
-    dims = range(input.ndim) if dim is None else [read_dim(d, input.ndim) for d in (dim if isinstance(dim, (tuple, list)) else (dim,))]
+    dims = (
+        range(input.ndim)
+        if dim is None
+        else [read_dim(d, input.ndim) for d in (dim if isinstance(dim, (tuple, list)) else (dim,))]
+    )
     return Reshape.apply(input, shape=tuple(n for d, n in enumerate(shape) if n != 1 or d not in dims))
 
 
@@ -356,7 +362,9 @@ def expand(input, *sizes):
     shape = input.array.shape
     new = len(sizes) - len(shape)
     if new < 0:
-        raise RuntimeError(f"expand: the number of sizes provided ({len(sizes)}) must be at least the number of dimensions ({len(shape)})")
+        raise RuntimeError(
+            f"expand: the number of sizes provided ({len(sizes)}) must be at least the number of dimensions ({len(shape)})"
+        )
     target = []
     for i, n in enumerate(sizes):
         own = shape[i - new] if i >= new else None
@@ -390,7 +398,9 @@ def broadcast_shapes(*shapes):
     for shape in shapes:
         for i, n in enumerate(reversed(tuple(shape))):
             if n != 1 and out[-1 - i] not in (1, n):
-                raise RuntimeError(f"Shape mismatch: objects cannot be broadcast to a single shape: {[tuple(s) for s in shapes]}")
+                raise RuntimeError(
+                    f"Shape mismatch: objects cannot be broadcast to a single shape: {[tuple(s) for s in shapes]}"
+                )
             out[-1 - i] = n if out[-1 - i] == 1 else out[-1 - i]
     return Size(out)
 
@@ -435,7 +445,9 @@ def repeat_interleave(input, repeats, dim=None):
         raise RuntimeError(f"repeat_interleave: expected repeats as a number or of size {n}, got shape {counts.shape}")
     if (counts < 0).any():
         raise RuntimeError("repeat_interleave: repeats can not be negative")
-    places = arange(n, device=input.device).array.repeat(int(counts) if counts.ndim == 0 else counts.tolist() if counts.size != 1 else int(counts[0]))
+    places = arange(n, device=input.device).array.repeat(
+        int(counts) if counts.ndim == 0 else counts.tolist() if counts.size != 1 else int(counts[0])
+    )
     return index_select(input, dim, Tensor(places))
 
 
@@ -503,7 +515,9 @@ def cat(tensors, dim=0):
     for i, other in enumerate(kept):
         a, b = list(first.shape), list(other.shape)
         if len(a) != len(b) or a[:dim] + a[dim + 1 :] != b[:dim] + b[dim + 1 :]:
-            raise RuntimeError(f"cat(): sizes of tensors must match except in dimension {dim}; expected {a}, got {b} for tensor number {i}")
+            raise RuntimeError(
+                f"cat(): sizes of tensors must match except in dimension {dim}; expected {a}, got {b} for tensor number {i}"
+            )
     return Concatenate.apply(*kept, axis=dim)
 
 
@@ -517,7 +531,9 @@ def stack(tensors, dim=0):
         raise RuntimeError("stack(): expected a non-empty list of Tensors")
     for i, t in enumerate(tensors):
         if t.shape != tensors[0].shape:
-            raise RuntimeError(f"stack expects each tensor to be equal size, but got {list(tensors[0].shape)} at entry 0 and {list(t.shape)} at entry {i}")
+            raise RuntimeError(
+                f"stack expects each tensor to be equal size, but got {list(tensors[0].shape)} at entry 0 and {list(t.shape)} at entry {i}"
+            )
     return cat([unsqueeze(t, dim) for t in tensors], read_dim(dim, tensors[0].ndim + 1))
 
 
@@ -618,7 +634,9 @@ def select(input, dim, index):
     d = read_dim(dim, input.ndim)
     n = input.array.shape[d] if input.ndim else 0
     if not -n <= index < n:
-        raise IndexError(f"select(): index {index} out of range for tensor of size {list(input.shape)} at dimension {dim}")
+        raise IndexError(
+            f"select(): index {index} out of range for tensor of size {list(input.shape)} at dimension {dim}"
+        )
     return input[(slice(None),) * d + (int(index),)]
 
 

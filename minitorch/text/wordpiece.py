@@ -1,12 +1,14 @@
 """A WordPiece vocabulary in BERT's manner: train it, save it, cut text into its pieces.
 
-The cutting is done by the `tokenizers` library, which is what published BERT vocabularies are used with; the file is BERT's
-`vocab.txt`, a piece a line.
+The cutting is done by the `tokenizers` library, which is what published BERT vocabularies are used with; the file is
+BERT's `vocab.txt`, a piece a line.
 """
 
 import collections
 import os
 from collections.abc import Iterable, Sequence
+
+from minitorch.utils.files import atomic_file
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
@@ -45,15 +47,19 @@ class WordPiece:
         self._tokenizer.add_special_tokens(list(SPECIAL_TOKENS))
 
     @classmethod
-    def train(cls, texts: Iterable[str], vocab_size: int, lowercase: bool = True, min_frequency: int = 2) -> "WordPiece":
-        """Learn a vocabulary of at most `vocab_size` pieces from texts (an iterator will do: only word counts are kept).
+    def train(
+        cls, texts: Iterable[str], vocab_size: int, lowercase: bool = True, min_frequency: int = 2
+    ) -> "WordPiece":
+        """Learn a vocabulary of at most `vocab_size` pieces from texts (an iterator will do: only counts are kept).
 
         The same texts give the same vocabulary. Left alone, the library's trainer numbers the letters in the order of a
         randomly seeded hash table and breaks ties by these numbers, so here they are numbered beforehand.
         """
         tokenizers = _tokenizers()
         if vocab_size < 200:
-            raise ValueError(f"vocab_size must be at least 200 (letters, digits and special tokens take that), got {vocab_size}")
+            raise ValueError(
+                f"vocab_size must be at least 200 (letters, digits and special tokens take that), got {vocab_size}"
+            )
         normalizer = tokenizers.normalizers.BertNormalizer(lowercase=lowercase)
         pre_tokenizer = tokenizers.pre_tokenizers.BertPreTokenizer()
         words: collections.Counter[str] = collections.Counter()
@@ -88,13 +94,8 @@ class WordPiece:
 
     def save(self, path: str | os.PathLike) -> None:
         """Write `vocab.txt`, complete or not at all."""
-        path = os.fspath(path)
-        temporary = f"{path}.{os.getpid()}.tmp"
-        with open(temporary, "w", encoding="utf-8", newline="\n") as file:
-            file.writelines(piece + "\n" for piece in self.pieces)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        with atomic_file(path) as file:
+            file.write("".join(piece + "\n" for piece in self.pieces).encode())
 
     @classmethod
     def load(cls, path: str | os.PathLike, lowercase: bool = True) -> "WordPiece":

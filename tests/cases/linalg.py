@@ -86,7 +86,8 @@ def lengths(d: Draw):
     magnitude = lambda *shape: (d.rng.permutation(int(np.prod(shape))) + 1.0).reshape(shape) * 0.25 * d.rng.choice([-1.0, 1.0], shape)  # noqa: E731
     for ord in (2, 1, 3, 0.5, -1, float("inf"), -float("inf"), 0):
         yield from (S(magnitude(5), ord), S(magnitude(2, 3, 4), ord, dim=1), S(magnitude(2, 3, 4), ord, dim=(0, 2), keepdim=True))
-    yield from (S(magnitude(3, 4)), S(magnitude(2, 0)), S(magnitude(2, 3), dtype=None), rough(np.zeros(3)), S(magnitude(3, 4).T, 1, 0))
+    yield from (S(magnitude(3, 4)), S(magnitude(2, 0)), S(magnitude(2, 3), dtype=None), S(magnitude(3, 4).T, 1, 0))
+    yield from (rough(np.array(zeros), ord) for zeros in ([0.0, 0.0, 0.0], [1.0, 0.0, -2.0]) for ord in (2, 1, 3, 0.5, -1, 0))
 
 
 row(L + "vector_norm", lengths, dtypes=FULL, tol=4, errors=lambda d: [E("(?i)empty|least one|identity", d(0), float("inf")), E("(?i)float|dtype|int|long", d.int(3)), E(r"(?s)-?2.*3|3.*2|range", d(2, 3), dim=3)])
@@ -95,3 +96,4 @@ row(L + "matrix_norm", lambda d: [s for o in ORDS for s in (S(TALL(d, 3, 2), o),
     errors=lambda d: [E("(?i)dim", d(3)), E("(?i)ord", d(2, 2), 3), E("(?i)dim|2", d(2, 2), "fro", dim=(0,)), E("(?i)different|distinct|same|dim", d(2, 2), "fro", dim=(0, 0)), E("(?i)float|dtype|int|long", d.int(3, 3))])  # fmt: skip
 row(L + "norm", lambda d: [S(d(3) + 1), S(d(2, 3) + 3), S(d(2, 3, 4) + 3), S(TALL(d, 3, 2), "nuc"), S(TALL(d, 3, 2), 2), S(d(4) + 3, 3), S(d(2, 3, 4) + 3, 1, dim=1), S(d(2, 3, 4), "fro", dim=(0, 2), keepdim=True), S(d(2, 3, 4), dim=(0, 2)), S(d(2, 3), dim=-1, keepdim=True), S(d(2, 3), 2.0, dim=0)], dtypes=FULL, tol=100,
     errors=lambda d: [E("(?i)1-?D|2-?D|dim", d(2, 3, 4), 2), E("(?i)ord", d(2, 2), 3)])  # fmt: skip
+row("norm (nuclear)", lambda d: [S(TALL(d, 3, 2), "nuc"), S(TALL(d, 2, 3, 4), "nuc", dim=(1, 2), keepdim=True)], call=lambda m, x, *args, **o: m.norm(x, *args, **o), dtypes=FULL, tol=100, errors=lambda d: [E("nuc|fro", d(2, 2), "max")])

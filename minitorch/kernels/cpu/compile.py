@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any, Callable
+from typing import Any
 
 import numba
 import numpy as np
@@ -13,14 +14,15 @@ import numpy as np
 FLOAT32 = np.dtype(np.float32)
 GRAIN = 1 << 15  # elements below which a second thread costs more than it brings
 
-_pool: ThreadPoolExecutor | None = None
-
-
-def threads() -> int:
+def _threads() -> int:
     """As many as OMP_NUM_THREADS allows, which BLAS reads too; otherwise one for each core."""
     given = os.environ.get("OMP_NUM_THREADS", "")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min(int(given), cores)) if given.isdigit() else cores
+
+
+THREADS = _threads()
+_pool: ThreadPoolExecutor | None = None
 
 
 def kernel(arguments: str) -> Callable:
@@ -36,12 +38,12 @@ def kernel(arguments: str) -> Callable:
 def over_rows(function: Any, rows: int, size: int, *arrays: Any) -> None:
     """Runs `function(*arrays, start, stop)` over all rows, in fixed parts: the result does not depend on timing."""
     global _pool
-    parts = min(threads(), rows, max(1, size // GRAIN))
+    parts = min(THREADS, rows, max(1, size // GRAIN))
     if parts <= 1:
         function(*arrays, 0, rows)
         return
     if _pool is None:
-        _pool = ThreadPoolExecutor(threads(), thread_name_prefix="minitorch")
+        _pool = ThreadPoolExecutor(THREADS, thread_name_prefix="minitorch")
     edges = [rows * i // parts for i in range(parts + 1)]
     others = [_pool.submit(partial(function, *arrays, a, b)) for a, b in zip(edges[1:-1], edges[2:])]
     function(*arrays, edges[0], edges[1])

@@ -9,7 +9,6 @@ from ...ops.softmax import Softmax
 from .compile import kernel, over_rows, plain
 from .fastmath import exp
 
-
 ONE = np.float32(1)
 
 
