@@ -34,7 +34,7 @@ from minitorch.optim.groups import weight_decay_groups
 from minitorch.optim.lr_scheduler import linear_warmup_decay
 from minitorch.serialization import save_safetensors
 from minitorch.text.wordpiece import WordPiece
-from minitorch.utils.files import atomic_file
+from minitorch.utils.files import LoadError, atomic_file
 
 
 @dataclass
@@ -47,13 +47,13 @@ class Settings:
     hidden: int = 64
     heads: int = 2
     batch_size: int = 32
-    steps: int = 4500
+    steps: int = 4000
     lr: float = 3e-3
     warmup: float = 0.1
     weight_decay: float = 0.01
     dropout: float = 0.0
     vocab_size: int = 4096
-    eval_every: int = 300
+    eval_every: int = 250
     save_every: int = 500
     seed: int = 0
     device: str = "cpu"
@@ -303,7 +303,7 @@ def main() -> None:
     out, resume = args.pop("out"), args.pop("resume")
     try:
         run = Pretraining(Settings(**args), out, resume).run()
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, FileNotFoundError, ImportError, LoadError) as error:
         raise SystemExit(f"pretrain_bert.py: {error}") from None
     from plots import plot_curves
 

@@ -512,7 +512,8 @@ def save_safetensors(tensors: Mapping[str, Any], path: Any, metadata: Mapping[st
             raise ValueError(f"save_safetensors(): {name!r} is the name of a tied tensor and of a line of the metadata")
     for name in set(own) & set(given):
         raise ValueError(f"save_safetensors(): metadata {name!r} is the file's own")
-    _write_to(path, entries, {**given, **own, **aliases})
+    # _families() goes by memory address: sorted, the same tensors give the same bytes in every run
+    _write_to(path, entries, {**given, **own, **dict(sorted(aliases.items()))})
 
 
 def load_safetensors(path: Any, device: Any = "cpu") -> dict[str, Tensor]:

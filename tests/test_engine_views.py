@@ -227,9 +227,7 @@ def test_setitem_inside_a_graph(name):
         np.testing.assert_array_equal(x.grad.numpy(), c * (1 - there))
         part = c[numpy_index]
         part = part.reshape((1,) * (len(w_shape) - part.ndim) + part.shape)
-        repeated = tuple(range(part.ndim - len(w_shape))) + tuple(
-            d for d in range(-len(w_shape), 0) if w_shape[d] == 1
-        )
+        repeated = tuple(range(part.ndim - len(w_shape))) + tuple(d for d in range(-len(w_shape), 0) if w_shape[d] == 1)
         np.testing.assert_allclose(w.grad.numpy(), 2 * part.sum(repeated, keepdims=True).reshape(w_shape))
 
 

@@ -105,16 +105,10 @@ def grad(
     return tuple(found)
 
 
-def __getattr__(name: str) -> Any:
-    import importlib
-
-    if name in ("functional", "gradcheck", "gradgradcheck"):
-        module = importlib.import_module(f".{'functional' if name == 'functional' else 'gradcheck'}", __name__)
-        return module if name == "functional" else getattr(module, name)
-    raise AttributeError(f"module 'minitorch.autograd' has no attribute {name!r}")
-
+from . import functional  # noqa: E402  these use the functions above
+from .gradcheck import gradcheck, gradgradcheck  # noqa: E402
 
 __all__ = [
-    "Function", "backward", "detect_anomaly", "enable_grad", "grad", "inference_mode", "is_grad_enabled",
-    "is_inference_mode_enabled", "no_grad", "set_grad_enabled",
+    "Function", "backward", "detect_anomaly", "enable_grad", "functional", "grad", "gradcheck", "gradgradcheck",
+    "inference_mode", "is_grad_enabled", "is_inference_mode_enabled", "no_grad", "set_grad_enabled",
 ]  # fmt: skip

@@ -24,7 +24,7 @@ SIGNATURE = re.compile(r"^[\w.]+\s?\([^)]*\)?[^.]*(?:->.*)?$|^.*->\s*\S+\s*$")
 DEFINITION = re.compile(r"^[\w*'\"]+(?:\s*--?\s|:\s|\s\s)")
 FIELD = re.compile(r"^:\w+(?:\s+[\w*]+)*:\s*")
 ROLE = re.compile(r":[\w:+.-]+:(?=`)")
-UNDERLINE = re.compile(r"^\s*([=\-~*^#+_\"'`.])\1{2,}\s*$")
+RULE_OR_TABLE = re.compile(r"^\s*(?:[\W_]+|\|.*)$")
 QUOTES = str.maketrans({"“": '"', "”": '"', "‘": "'", "’": "'", "…": "...", "–": "-", "—": "-", "\xa0": " "})
 CODE_CHARACTERS = re.compile(r"[=(){}\[\]<>|\\_#;/@%&$^~+*]")
 
@@ -121,7 +121,7 @@ def paragraphs(text: str) -> list[list[str]]:
         if (
             in_example
             or literal_indent is not None
-            or UNDERLINE.match(line)
+            or RULE_OR_TABLE.match(line)
             or "::=" in line
             or SIGNATURE.match(stripped)
         ):

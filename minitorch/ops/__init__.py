@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from . import (
     activation,
+    arithmetic,
     attention,
+    comparison,
     conv,
     creation,
     ctc,
@@ -34,7 +36,7 @@ from . import (
 from ._method import tensor_method, unbroadcast
 
 FAMILIES = (
-    elementwise, activation, reduce, conv, pad, pool, resample, shape, index, matmul, softmax, normalize,
+    arithmetic, comparison, elementwise, activation, reduce, conv, pad, pool, resample, shape, index, matmul, softmax, normalize,
     attention, loss, random, creation, ctc, distance, margin, scan, scatter, search,
 )  # fmt: skip
 

@@ -10,7 +10,7 @@ from ..autograd.engine import Op
 from ..tensor import Tensor
 from . import special
 from ._method import in_place, tensor_method
-from .elementwise import clamp, where
+from .arithmetic import clamp, where
 
 
 class ReLU(Op):

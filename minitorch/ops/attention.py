@@ -8,7 +8,7 @@ from ..autograd.engine import Op
 from ..backend import dtypes
 from ..tensor import Tensor
 from ._method import constant
-from .elementwise import where
+from .arithmetic import where
 from .index import IndexAdd
 from .matmul import matmul
 from .shape import cat

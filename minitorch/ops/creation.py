@@ -13,7 +13,7 @@ from ..backend.devices import device_of, namespace_for, to_device, to_numpy
 from ..backend.dtypes import as_dtype, get_default_dtype
 from ..tensor import Tensor
 from ._method import read_shape, tensor_method
-from .elementwise import Cast
+from .arithmetic import Cast
 
 
 class ToDevice(Op):

@@ -10,7 +10,7 @@ from typing import Any
 from ..autograd.engine import Op
 from ..backend import dtypes
 from ..tensor import Tensor
-from .elementwise import where
+from .arithmetic import where
 
 _NEVER = -1e30  # stands for log 0: finite, so that differences of it are
 

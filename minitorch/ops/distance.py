@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from ._method import read_dim, tensor_method
-from .elementwise import clamp_min
+from .arithmetic import clamp_min
 from .matmul import matmul
 from .reduce import Root, norm
 

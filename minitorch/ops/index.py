@@ -15,7 +15,7 @@ from ..backend import dtypes
 from ..backend.scatter import add_at
 from ..tensor import Tensor
 from ._method import constant, read_dim, tensor_method, unbroadcast
-from .elementwise import Cast, Clone
+from .arithmetic import Cast, Clone
 
 
 class Slice(Op):

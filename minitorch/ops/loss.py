@@ -10,7 +10,7 @@ from ..backend import dtypes
 from ..tensor import Tensor
 from ._method import constant, unbroadcast
 from .activation import LogSigmoid, Sigmoid
-from .elementwise import where
+from .arithmetic import where
 from .softmax import Softmax, log_softmax
 
 

@@ -10,8 +10,8 @@ import math
 from ..backend import dtypes
 from ..tensor import Tensor
 from .activation import logsigmoid
+from .arithmetic import clamp_min, minimum, where
 from .distance import pairwise_distance
-from .elementwise import clamp_min, minimum, where
 from .index import gather
 from .loss import _reduce
 from .shape import broadcast_shapes

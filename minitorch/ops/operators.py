@@ -6,16 +6,18 @@ from collections.abc import Callable
 from typing import Any
 
 from ..tensor import Tensor
-from . import elementwise as e
+from . import arithmetic as a
+from . import comparison as c
 from ._method import in_place
+from .elementwise import abs
 from .matmul import matmul
 
 _ARITHMETIC: dict[str, Callable] = {
-    "add": e.add, "sub": e.sub, "mul": e.mul, "truediv": e.div, "floordiv": e.floor_divide, "mod": e.remainder,
-    "pow": e.pow, "matmul": matmul, "and": e.bitwise_and, "or": e.bitwise_or, "xor": e.bitwise_xor,
-    "lshift": e.bitwise_left_shift, "rshift": e.bitwise_right_shift,
+    "add": a.add, "sub": a.sub, "mul": a.mul, "truediv": a.div, "floordiv": a.floor_divide, "mod": a.remainder,
+    "pow": a.pow, "matmul": matmul, "and": c.bitwise_and, "or": c.bitwise_or, "xor": c.bitwise_xor,
+    "lshift": c.bitwise_left_shift, "rshift": c.bitwise_right_shift,
 }  # fmt: skip
-_COMPARISON: dict[str, Callable] = {"eq": e.eq, "ne": e.ne, "lt": e.lt, "le": e.le, "gt": e.gt, "ge": e.ge}
+_COMPARISON: dict[str, Callable] = {"eq": c.eq, "ne": c.ne, "lt": c.lt, "le": c.le, "gt": c.gt, "ge": c.ge}
 _NUMBERS = (Tensor, bool, int, float)
 
 
@@ -39,7 +41,7 @@ def _right(function: Callable, name: str) -> Callable:
     return operator
 
 
-_DIRECT: dict[str, Callable] = {"add": e.Add.apply, "mul": e.Mul.apply, "truediv": e.Div.apply}
+_DIRECT: dict[str, Callable] = {"add": a.Add.apply, "mul": a.Mul.apply, "truediv": a.Div.apply}
 for _name, _function in _ARITHMETIC.items():
     setattr(Tensor, f"__{_name}__", _left(_DIRECT.get(_name, _function), f"__{_name}__"))
     setattr(Tensor, f"__r{_name}__", _right(_function, f"__r{_name}__"))
@@ -48,5 +50,5 @@ for _name, _function in _ARITHMETIC.items():
 for _name, _function in _COMPARISON.items():
     setattr(Tensor, f"__{_name}__", _left(_function, f"__{_name}__"))
 
-for _name, _function in {"neg": e.neg, "pos": lambda self: self, "abs": e.abs, "invert": e.bitwise_not}.items():
+for _name, _function in {"neg": a.neg, "pos": lambda self: self, "abs": abs, "invert": c.bitwise_not}.items():
     setattr(Tensor, f"__{_name}__", _function)

@@ -10,7 +10,7 @@ from ..backend.dtypes import as_dtype, get_default_dtype
 from ..backend.random import Generator
 from ..tensor import Tensor
 from ._method import read_shape, tensor_method
-from .elementwise import Clone
+from .arithmetic import Clone
 
 _on_device: dict[str, Generator] = {}
 

@@ -9,7 +9,7 @@ from ..autograd.engine import Op
 from ..backend import dtypes
 from ..tensor import Tensor
 from ._method import read_dim, read_dims, tensor_method
-from .elementwise import where
+from .arithmetic import where
 from .index import ScatterSum
 
 
@@ -335,7 +335,7 @@ class ValuesIndices(tuple):
 @tensor_method
 def max(input, dim=None, keepdim=False):
     """The largest element (ties share the gradient); with `dim`: (values, indices); with a tensor: `maximum`."""
-    from .elementwise import maximum
+    from .arithmetic import maximum
 
     return _extreme(input, dim, keepdim, "max", Amax, "max", maximum)
 
@@ -343,7 +343,7 @@ def max(input, dim=None, keepdim=False):
 @tensor_method
 def min(input, dim=None, keepdim=False):
     """The smallest element (ties share the gradient); with `dim`: (values, indices); with a tensor: `minimum`."""
-    from .elementwise import minimum
+    from .arithmetic import minimum
 
     return _extreme(input, dim, keepdim, "min", Amin, "min", minimum)
 

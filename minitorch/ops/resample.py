@@ -10,7 +10,7 @@ import numpy as np
 from ..autograd.engine import Op
 from ..backend import dtypes
 from ..tensor import Tensor
-from .elementwise import where
+from .arithmetic import where
 from .index import Index
 
 

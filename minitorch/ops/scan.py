@@ -11,7 +11,7 @@ from typing import Any
 from ..autograd.engine import Op
 from ..backend import dtypes
 from ._method import read_dim, tensor_method
-from .elementwise import logical_xor
+from .comparison import logical_xor
 from .index import ScatterSum
 from .reduce import ValuesIndices
 from .shape import cat

@@ -10,7 +10,7 @@ from typing import Any
 from ..backend import dtypes
 from ..tensor import Tensor
 from ._method import constant, read_dim, tensor_method
-from .elementwise import where
+from .arithmetic import where
 from .index import Index, IndexAdd, IndexPut, ScatterSum, _check_along, _check_source, _index_array, _parse, gather
 from .reduce import Amax, Amin, Prod
 from .shape import broadcast_tensors, cat, expand

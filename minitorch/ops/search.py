@@ -7,7 +7,7 @@ from typing import Any
 from ..backend import dtypes
 from ..tensor import Tensor
 from ._method import as_tensor_like, read_dim, tensor_method
-from .elementwise import lerp, where
+from .arithmetic import lerp, where
 from .index import Gather, sort
 from .reduce import ValuesIndices
 
