@@ -27,7 +27,7 @@ from minitorch.datasets.packages import PackageTask, encode_texts, macro_f1, pac
 from minitorch.optim.groups import weight_decay_groups
 from minitorch.optim.lr_scheduler import linear_warmup_decay
 
-LEARNING = 60  # labelled docstrings a class: few, as where one fine-tunes
+LEARNING = 25  # labelled docstrings a class: few, as where one fine-tunes
 WAYS = {
     "random weights": (1e-3, 12),
     "pretrained": (1e-3, 12),

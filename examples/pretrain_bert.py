@@ -47,7 +47,7 @@ class Settings:
     hidden: int = 64
     heads: int = 2
     batch_size: int = 32
-    steps: int = 4000
+    steps: int = 5000
     lr: float = 3e-3
     warmup: float = 0.1
     weight_decay: float = 0.01

@@ -58,10 +58,14 @@ def tensor_repr(tensor: Any) -> str:
         notes.append(f"size={tuple(tensor.shape)}")
     if dtype is not dtypes.get_default_dtype() and (empty or dtype not in (dtypes.int64, dtypes.bool_)):
         notes.append(f"dtype={dtype}")
-    if tensor.grad_fn is not None:
-        notes.append(f"grad_fn=<{tensor.grad_fn.name}Backward>")
-    elif tensor.requires_grad:
-        notes.append("requires_grad=True")
+    try:
+        recorded = tensor.requires_grad  # brings a view's node up to date
+        if tensor.grad_fn is not None:
+            notes.append(f"grad_fn=<{tensor.grad_fn.name}Backward>")
+        elif recorded:
+            notes.append("requires_grad=True")
+    except RuntimeError:  # a view that may not be used any more (autograd/views.py) can still be looked at
+        notes.append("grad_fn=<Invalid>")
 
     text = opening + ("[]" if empty else _numbers(tensor.array, len(opening)))
     room = _options.linewidth - (len(text) - text.rfind("\n") + 1)

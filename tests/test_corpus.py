@@ -287,6 +287,8 @@ def test_pairs_are_what_their_label_says():
             assert first[0] // 1000 != second[0] // 1000
         else:
             assert first[0] // 1000 == second[0] // 1000 and first[-1] < second[0]
+    long = [[list(range(40)) for _ in range(9)] for _ in range(200)]  # sentences longer than a pair: as balanced
+    assert 0.45 < np.mean([label for _, _, label in sentence_pairs(long, 32, np.random.default_rng(3))]) < 0.55
     assert sentence_pairs(documents[:1], 32, np.random.default_rng(2)) == []  # no other document
     assert truncate([1, 2, 3], [4], 10, np.random.default_rng(0)) == ([1, 2, 3], [4])
 

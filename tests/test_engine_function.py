@@ -292,6 +292,22 @@ def test_dirty_inputs_are_reported():
     with pytest.raises(RuntimeError, match="Sin has been modified"):
         z.sum().backward()
 
+    class Raw(Function):
+        """Changes the array, of which only mark_dirty tells."""
+
+        @staticmethod
+        def forward(ctx, x):
+            x.detach().numpy()[...] = 0
+            ctx.mark_dirty(x)
+            return x
+
+    y = x * 1
+    z = y.sin()
+    with minitorch.no_grad():
+        Raw.apply(y)
+    with pytest.raises(RuntimeError, match="Sin has been modified"):
+        z.sum().backward()
+
     class Lost(Function):
         @staticmethod
         def forward(ctx, x):

@@ -400,6 +400,8 @@ def test_backward_with_a_cotangent():
 
 def test_cotangents_take_the_tensors_dtype():
     x = leaf()
+    y = x * 1
+    assert grad(y, y, minitorch.ones(3, dtype=minitorch.float64))[0].dtype is minitorch.float32
     (x * 1).backward(minitorch.ones(3, dtype=minitorch.float64))
     assert x.grad.dtype is minitorch.float32
 
@@ -498,6 +500,18 @@ def test_grad_stops_at_what_it_was_asked_for():
     assert seen == []
     y.sum().backward()
     assert x.grad.tolist() == [2.0, 4.0, 6.0]
+
+
+def test_grad_leaves_branches_alone_that_do_not_lead_to_the_inputs():
+    x, w = leaf(), leaf()
+    side, seen = w * w, []
+    side.register_hook(lambda g: seen.append(g))
+    y = (x * side).sum()
+    assert grad(y, x, retain_graph=True)[0].tolist() == [1.0, 4.0, 9.0] and not seen
+    y.backward(inputs=[x])
+    assert not seen and w.grad is None
+    side.sum().backward()  # its ops were not freed either
+    assert w.grad.tolist() == [2.0, 4.0, 6.0]
 
 
 def test_batched_gradients_are_not_offered():
@@ -749,6 +763,41 @@ def test_gradients_are_not_one_anothers_memory(name, create_graph):
                 assert h.tolist() == expected[other], f"{other} changed with {key}"
         with minitorch.no_grad():
             g.sub_(100)
+
+
+class SharedResult(Op):
+    """One array as the gradient of both inputs."""
+
+    def forward(self, a, b):
+        return a + b
+
+    def backward(self, dy):
+        g = dy * 2
+        return g, g
+
+
+class SavedResult(Op):
+    """What was saved, as the gradient."""
+
+    def forward(self, a):
+        self.save(self.xp.ones(a.shape, a.dtype))
+        return a.copy()
+
+    def backward(self, dy):
+        return self.saved[0]
+
+
+def test_results_of_an_ops_backward_that_are_not_fresh():
+    a, b = leaf(), leaf()
+    SharedResult.apply(a, b).sum().backward()
+    a.grad.zero_()
+    assert b.grad.tolist() == [2.0, 2.0, 2.0]
+    x = leaf()
+    y = SavedResult.apply(x).sum()
+    y.backward(retain_graph=True)
+    x.grad.zero_()
+    y.backward()
+    assert x.grad.tolist() == [1.0, 1.0, 1.0]
 
 
 def test_a_leaf_that_is_the_root():
@@ -1006,6 +1055,19 @@ def test_an_op_with_a_gradient_of_the_wrong_shape():
 
     with pytest.raises(RuntimeError, match=r"\(\).*\(3,\)"):
         Wrong.apply(leaf()).sum().backward()
+
+
+def test_an_op_with_a_gradient_of_another_precision():
+    class Wide(Op):
+        def forward(self, a):
+            return a * 2
+
+        def backward(self, dy):
+            return (dy * 2).astype(np.float64)
+
+    x = leaf()
+    Wide.apply(x).sum().backward()
+    assert x.grad.dtype is minitorch.float32
 
 
 def test_needs_says_who_wants_a_gradient():

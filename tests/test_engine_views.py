@@ -412,6 +412,7 @@ def test_one_of_several_views_is_not_changed(name):
     y.mul_(2)
     with pytest.raises(RuntimeError, match="(?s)several views.*modified in place"):
         part.sum()
+    assert "grad_fn=<Invalid>" in repr(part)
     plain = tensor([1.0, 2.0, 3.0])
     make(plain)[0].mul_(2)  # nothing to get wrong without gradients
     assert plain.tolist()[0] == 2.0

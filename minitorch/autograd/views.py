@@ -82,7 +82,7 @@ def check_writable(target: Tensor, name: str, recording: bool) -> None:
     if not mode.enabled:
         return
     owner = target if target._base is None else target._base
-    if any(t._requires_grad and t.grad_fn is None for t in (owner, target)):
+    if owner._requires_grad and owner.grad_fn is None:
         what = "a leaf tensor" if owner is target else "a view of a leaf tensor"
         raise RuntimeError(
             f"{name}: {what} that requires grad is being used in an in-place operation; change it under "

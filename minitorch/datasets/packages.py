@@ -44,7 +44,9 @@ def hide_names(text: str, packages: Iterable[str]) -> str:
     """Replace every word that holds a package's name, and the package's aliases, by [MASK]."""
     names = [re.escape(name) for name in packages]
     aliases = [re.escape(alias) for name in packages for alias in ALIASES.get(name, ())]
-    pattern = rf"[\w.]*(?:{'|'.join(names)})\w*(?:\.\w+)*" + (rf"|(?<!\w)(?:{'|'.join(aliases)})(?!\w)" if aliases else "")
+    pattern = rf"[\w.]*(?:{'|'.join(names)})\w*(?:\.\w+)*" + (
+        rf"|(?<!\w)(?:{'|'.join(aliases)})(?!\w)" if aliases else ""
+    )
     return re.sub(pattern, "[MASK]", text, flags=re.IGNORECASE)
 
 

@@ -50,15 +50,14 @@ def sentence_pairs(
         while start < len(sentences):
             target = int(rng.integers(2, room + 1)) if rng.random() < short_probability else room
             stop, length = start, 0
-            while stop < len(sentences) and length < target:
+            while stop < len(sentences) and (length < target or stop - start < 2):
                 length += len(sentences[stop])
                 stop += 1
-            cut = start + int(rng.integers(1, stop - start)) if stop - start > 1 else stop
+            if stop - start < 2:
+                break  # a lone last sentence has no true successor, and only false ones would tip the balance
+            cut = start + int(rng.integers(1, stop - start))
             first = [token for sentence in sentences[start:cut] for token in sentence]
             is_random = int(rng.random() < 0.5)
-            if not is_random and cut == stop:
-                start = stop  # a lone last sentence has no true successor; a false one every time would tip the balance
-                continue
             if is_random:
                 other = int(rng.integers(len(documents) - 1))
                 elsewhere = documents[other + (other >= index)]
