@@ -224,8 +224,11 @@ class Op:
 
     def backward_arrays(self, grads: Sequence) -> Sequence:
         """Gradients of the inputs, as arrays, for gradients of the outputs, as arrays."""
-        if self.saved is None or self.sources:
+        if self.saved is None:
             self.check_saved()
+        for source in self.sources:
+            if source is not None and source[1][0] != source[2]:
+                self.check_saved()
         result = self.backward(*grads)
         return result if type(result) is tuple else (result,)
 
@@ -357,8 +360,8 @@ def walk(
             total = leaves.get(target)
             if total is None:
                 leaves[target] = g if create_graph or not _borrowed(g, cell, results, op) else g.copy()
-            elif create_graph:
-                leaves[target] = total + g
+            elif create_graph or g.size == 1:  # NumPy adds single elements three times as fast when not in place
+                leaves[target] = _plus(total, g)
             else:
                 total += g  # an array that nobody else has
         if results and not retain_graph and op.saved and _holds_arrays(op.saved):
