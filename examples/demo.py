@@ -201,6 +201,9 @@ def main() -> None:
 
     start = time.perf_counter()
     settings = Settings(steps=args.steps, seed=args.seed, device=args.device)
+    if not args.resume:  # a demo starts over
+        for name in ("checkpoint.safetensors", "model.safetensors"):
+            (Path(args.out) / name).unlink(missing_ok=True)
     run = Pretraining(settings, args.out, args.resume)
     print(f"{len(run.documents)} docstrings and topics, {sum(len(d.text) for d in run.documents) / 1e6:.1f} MB of English; "
           f"{len(run.tokenizer)} word pieces")  # fmt: skip

@@ -223,8 +223,6 @@ class Pretraining:
                 raise SystemExit(
                     f"{self.out} holds a run already ({', '.join(used)}): add --resume, or choose another --out"
                 )
-        elif not self.out.is_dir():
-            raise SystemExit(f"--resume: there is no folder {self.out}")
         if not path.exists():
             for name in ("vocab.txt", "metrics.jsonl"):
                 (self.out / name).unlink(missing_ok=True)  # of a run that was stopped before its first checkpoint
