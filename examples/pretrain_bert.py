@@ -53,8 +53,8 @@ class Settings:
     weight_decay: float = 0.01
     dropout: float = 0.0
     vocab_size: int = 4096
-    eval_every: int = 250
-    save_every: int = 500
+    eval_every: int = 500
+    save_every: int = 1000
     seed: int = 0
     device: str = "cpu"
 

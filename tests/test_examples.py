@@ -112,10 +112,15 @@ def test_settings_that_cannot_work(pretrain_bert, corpus, tmp_path, changed, mes
     assert not (tmp_path / "out").exists()
 
 
+def test_resuming_a_run_that_was_killed_at_once_starts_it(pretrain_bert, corpus, tmp_path, capsys):
+    settings = pretrain_bert.Settings(corpus=corpus, **TINY)
+    run = pretrain_bert.Pretraining(settings, tmp_path / "not yet made", resume=True)
+    assert run.step == 0
+    assert "starting from the beginning" in capsys.readouterr().err
+
+
 def test_resuming_refuses_what_does_not_fit(pretrain_bert, corpus, tmp_path):
     settings = pretrain_bert.Settings(corpus=corpus, **TINY)
-    with pytest.raises(SystemExit, match="there is no folder"):
-        pretrain_bert.Pretraining(settings, tmp_path / "nowhere", resume=True)
     pretrain_bert.Pretraining(settings, tmp_path).save_checkpoint()
     with pytest.raises(SystemExit, match="holds a run already.*--resume"):
         pretrain_bert.Pretraining(settings, tmp_path)
