@@ -304,7 +304,7 @@ from .ops.softmax import (
 from .printing import set_printoptions
 from .tensor import Size, Tensor
 
-from . import linalg, nn, optim, utils  # isort: skip
+from . import linalg, nn, optim, utils, version  # isort: skip
 from .serialization import load, save
 
 double, float, half, int, long, short = float64, float32, float16, int32, int64, int16
@@ -312,11 +312,37 @@ concat = concatenate = cat
 clip, absolute, ger, multiply, divide, subtract, negative = clamp, abs, outer, mul, div, sub, neg
 greater, greater_equal, less, less_equal, not_equal = gt, ge, lt, le, ne
 swapaxes, arccos, arcsin, arctan = transpose, acos, asin, atan
-layer_norm = nn.functional.layer_norm
-embedding = nn.functional.embedding
 from math import e, inf, nan, pi  # noqa: E402
 
+from .nn.functional import (  # noqa: E402  as PyTorch has them twice
+    adaptive_avg_pool1d,
+    avg_pool1d,
+    bilinear,
+    conv1d,
+    conv2d,
+    conv3d,
+    conv_transpose1d,
+    conv_transpose2d,
+    conv_transpose3d,
+    embedding,
+    group_norm,
+    layer_norm,
+    max_pool1d,
+    max_pool2d,
+    max_pool3d,
+    pixel_shuffle,
+    pixel_unshuffle,
+    rms_norm,
+)
+
 __version__ = "0.1.0"
+
+from .missing import names as _names  # noqa: E402
+
+# imported when they are asked for
+__getattr__ = _names(__name__, lazy=(
+    "amp", "backends", "cuda", "datasets", "distributed", "distributions", "func", "models", "text", "vision",
+))  # fmt: skip
 
 # Overflow, 0/0 and log(0) give inf and NaN in silence, as PyTorch does; NumPy's warnings stay on in other modules.
 _warnings.filterwarnings("ignore", category=RuntimeWarning, module=r"minitorch\.(ops|autograd|backend|kernels|nn|optim)\b")

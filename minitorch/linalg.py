@@ -27,3 +27,7 @@ __all__ = [
     "svd",
     "vector_norm",
 ]
+
+from .missing import names as _names  # noqa: E402
+
+__getattr__ = _names(__name__)

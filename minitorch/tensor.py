@@ -26,7 +26,7 @@ class Size(tuple):
         return Size(part) if isinstance(index, slice) else part
 
     def __repr__(self) -> str:
-        return f"minitorch.Size({list(self)})"
+        return f"{dtypes.NAMESPACE}.Size({list(self)})"
 
 
 class Tensor:
@@ -84,6 +84,14 @@ class Tensor:
         def __invert__(self) -> Tensor: ...
         def __getitem__(self, index: Any) -> Tensor: ...
         def __setitem__(self, index: Any, value: Any) -> None: ...
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:  # reached only when the ordinary look-up fails
+            from .missing import explain
+
+            message = f"Tensor has no attribute {name!r}" if name[0] == "_" else explain(name, Tensor, "Tensor")
+            raise AttributeError(message, name=name, obj=self)
 
     # --- what it is --------------------------------------------------------------------------------------------------
 

@@ -105,10 +105,21 @@ def grad(
     return tuple(found)
 
 
+def Variable(data: Tensor, requires_grad: bool = False, volatile: bool | None = None) -> Tensor:  # noqa: N802
+    """PyTorch's oldest name for a tensor with a gradient: the same memory, a leaf."""
+    if not isinstance(data, Tensor):
+        raise TypeError(f"Variable: expected a Tensor, got {type(data).__name__}")
+    return data.detach().requires_grad_(requires_grad)
+
+
 from . import functional  # noqa: E402  these use the functions above
 from .gradcheck import gradcheck, gradgradcheck  # noqa: E402
 
 __all__ = [
-    "Function", "backward", "detect_anomaly", "enable_grad", "functional", "grad", "gradcheck", "gradgradcheck",
+    "Function", "Variable", "backward", "detect_anomaly", "enable_grad", "functional", "grad", "gradcheck", "gradgradcheck",
     "inference_mode", "is_grad_enabled", "is_inference_mode_enabled", "no_grad", "set_grad_enabled",
 ]  # fmt: skip
+
+from ..missing import names as _names  # noqa: E402
+
+__getattr__ = _names(__name__)

@@ -8,6 +8,8 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
+NAMESPACE = "minitorch"  # what a dtype and a size print before their name; "torch" in programs that minitorch.run runs
+
 
 class dtype:
     """A tensor's element type, one object each: `minitorch.float32`, ... `.numpy` is the NumPy dtype behind it."""
@@ -22,7 +24,7 @@ class dtype:
         self.is_signed = name not in ("bool", "uint8")
 
     def __repr__(self) -> str:
-        return f"minitorch.{self.name}"
+        return f"{NAMESPACE}.{self.name}"
 
     def __reduce__(self):
         return _by_name, (self.name,)  # copies and pickles keep the identity

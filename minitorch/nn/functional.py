@@ -236,3 +236,7 @@ __all__ = [
     "triplet_margin_with_distance_loss",
     "unfold",
 ]
+
+from ..missing import names as _names  # noqa: E402
+
+__getattr__ = _names(__name__)

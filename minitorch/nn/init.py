@@ -216,3 +216,7 @@ def sparse_(tensor, sparsity, std=0.01, generator=None):
     for column in range(columns):
         tensor[minitorch.randperm(rows)[:zeros], column] = 0
     return tensor
+
+from ..missing import names as _names  # noqa: E402
+
+__getattr__ = _names(__name__)

@@ -9,3 +9,7 @@ from .rmsprop import RMSprop
 from .sgd import SGD
 
 __all__ = ["SGD", "Adagrad", "Adam", "AdamW", "Optimizer", "RMSprop", "lr_scheduler", "weight_decay_groups"]
+
+from ..missing import names as _names  # noqa: E402
+
+__getattr__ = _names(__name__)

@@ -1,10 +1,5 @@
 """Around training: data loading (`data`), recomputation (`checkpoint`), files. Imported when they are used."""
 
-import importlib
-from typing import Any
+from ..missing import names as _names
 
-
-def __getattr__(name: str) -> Any:
-    if name in ("checkpoint", "data", "files"):
-        return importlib.import_module(f".{name}", __name__)
-    raise AttributeError(f"module 'minitorch.utils' has no attribute {name!r}")
+__getattr__ = _names(__name__, lazy=("checkpoint", "data", "files", "tensorboard"))

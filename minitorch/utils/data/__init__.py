@@ -18,3 +18,7 @@ __all__ = [
     "Sampler", "SequentialSampler", "Subset", "SubsetRandomSampler", "TensorDataset", "WeightedRandomSampler",
     "WorkerInfo", "default_collate", "default_convert", "get_worker_info", "random_split",
 ]  # fmt: skip
+
+from ...missing import names as _names  # noqa: E402
+
+__getattr__ = _names(__name__)
