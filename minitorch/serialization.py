@@ -16,19 +16,23 @@ structure round them as JSON, and the CRC-32 of that text:
 A node is a JSON number, text, true, false, null or list for itself, and otherwise one tag with its content:
 {"tensor": 3}, {"dict": [[key, value], ...]} (OrderedDict, Counter), {"tuple": [...]}, {"bytes": base64},
 {"float": "nan"}, {"int": hexadecimal}, {"number": [NumPy dtype, hexadecimal bytes]}, {"dtype": name},
-{"device": name}, {"Size": [...]}. Tensors that share memory are stored once and share it again: `in` names the stored
-tensor, `offset` and `strides` (in elements) say which part of it a view sees. Every tensor is checked against its
-checksum, every tag against this list.
+{"device": name}, {"Size": [...]}, {"set": [...]}, {"object": [number, "module:Class", [[attribute, value], ...]]} for
+a module, dataclass or namespace, {"same": number} for one met before, {"function": "module:name"} for an operation of
+minitorch's. Tensors that share memory are stored once and share it again: `in` names the stored tensor, `offset` and
+`strides` (in elements) say which part of it a view sees. Every tensor is checked against its checksum, every tag
+against this list, every class against those that the running program has.
 """
 
 from __future__ import annotations
 
+import argparse
 import base64
 import binascii
 import json
 import math
 import os
 import sys
+import types
 import zlib
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Mapping
@@ -48,6 +52,7 @@ VERSION = 1
 STRUCTURE, CHECKSUM = "minitorch", "minitorch.crc32"  # the keys in the metadata
 MAPPINGS = (dict, OrderedDict, Counter)
 MAX_DEPTH = 100  # of containers in each other
+OWN = ("minitorch.ops.", "minitorch.nn.")  # whose functions a file may name: they take tensors and give tensors
 
 Path = tuple  # of keys, from the outermost container inwards
 
@@ -60,8 +65,31 @@ def where(path: Path) -> str:
 
 ALLOWED = (
     "save() takes tensors, NumPy arrays and numbers, None, bool, int, float, str, bytes, dtypes, devices and sizes, in "
-    "dicts, lists and tuples"
+    "dicts, lists, tuples, sets, dataclasses, namespaces and modules"
 )
+
+
+def _saved_by_attributes(kind: type) -> bool:
+    """Whether an object of this class is its `__dict__`: a module, a dataclass, a namespace."""
+    if kind in (argparse.Namespace, types.SimpleNamespace):
+        return True
+    if getattr(kind, "__dictoffset__", 0) == 0 or issubclass(kind, (Tensor, tuple, list, dict)):
+        return False
+    nn = sys.modules.get("minitorch.nn")
+    return "__dataclass_fields__" in vars(kind) or (nn is not None and issubclass(kind, nn.Module))
+
+
+def _by_name(name: str) -> Any:
+    """The class or function "module:name" that the running program has; nothing is imported. None: there is none."""
+    module, _, path = name.partition(":")
+    found = sys.modules.get(module)
+    for part in path.split("."):
+        found = vars(found).get(part) if hasattr(found, "__dict__") else None
+    return found
+
+
+def _name_of(kind: Any) -> str:
+    return f"{kind.__module__}:{kind.__qualname__}"
 
 
 def _unsupported(value: Any, path: Path) -> TypeError:
@@ -71,6 +99,8 @@ def _unsupported(value: Any, path: Path) -> TypeError:
     hint = ""
     if isinstance(value, Tensor):
         hint = f"; save {where(path)}.detach()"
+    elif isinstance(value, types.FunctionType):
+        hint = "; only minitorch's own functions are saved: make it a method of the class"
     elif hasattr(value, "state_dict"):
         hint = f"; save {where(path)}.state_dict(), and load it into a new one with load_state_dict()"
     elif hasattr(value, "get_state") and hasattr(value, "manual_seed"):
@@ -79,12 +109,8 @@ def _unsupported(value: Any, path: Path) -> TypeError:
         hint = f"; save dict({where(path)})"
     elif isinstance(value, tuple):
         hint = f"; save tuple({where(path)})"
-    elif isinstance(value, (set, frozenset)):
-        hint = f"; save sorted({where(path)})"
     elif hasattr(value, "value") and hasattr(kind, "__members__"):
         hint = f"; save {where(path)}.value"
-    elif hasattr(kind, "__dataclass_fields__"):
-        hint = f"; save dataclasses.asdict({where(path)})"
     elif isinstance(value, os.PathLike):
         hint = f"; save str({where(path)})"
     elif isinstance(value, np.ndarray):
@@ -110,6 +136,7 @@ class _Encoder:
         self.number: dict[int, int] = {}  # id of a tensor or array -> its place in `stored`
         self.alive: list[Any] = []  # so that no id is given out twice
         self.open: set[int] = set()  # the containers that we are inside of
+        self.objects: dict[int, int] = {}  # id of a module, dataclass or namespace -> its number
 
     def node(self, value: Any, path: Path) -> Any:
         kind = type(value)
@@ -135,13 +162,35 @@ class _Encoder:
             return {"dtype": value.name}
         if kind is device:
             return {"device": str(value)}
-        if isinstance(value, Tensor) and (kind is Tensor or kind is _parameter_class()):
+        if kind is set:
+            return {"set": self.items(list(value), path)}
+        if isinstance(value, Tensor) and (kind is Tensor or kind in _parameter_classes()):
             return self.tensor(value, path)
         if kind in (np.ndarray, np.memmap) and value.dtype.name in CODES:
             return self.keep(value, value, path, {"kind": "array"})
         if isinstance(value, np.generic) and value.dtype.name in CODES:
             return {"number": [value.dtype.name, value.tobytes().hex()]}
+        if kind is types.FunctionType and value.__module__.startswith(OWN) and _by_name(_name_of(value)) is value:
+            return {"function": _name_of(value)}
+        if _saved_by_attributes(kind):
+            return self.object(value, path)
         raise _unsupported(value, path)
+
+    def object(self, value: Any, path: Path) -> dict:
+        """A module, dataclass or namespace: its class by name, and its attributes."""
+        name = _name_of(type(value))
+        if _by_name(name) is not type(value):
+            raise TypeError(
+                f"{where(path)} is of the class {name.replace(':', '.')}, which nothing finds by that name: "
+                "define it at the top of a file"
+            )
+        with self.inside(value, path):
+            if id(value) in self.objects:
+                return {"same": self.objects[id(value)]}
+            number = self.objects[id(value)] = len(self.objects)
+            self.alive.append(value)
+            pairs = [[self.key(k, path), self.node(v, (*path, k))] for k, v in vars(value).items()]
+        return {"object": [number, name, pairs]}
 
     def items(self, values: list | tuple, path: Path) -> list:
         with self.inside(values, path):
@@ -168,7 +217,7 @@ class _Encoder:
         self.open.remove(id(container))
 
     def tensor(self, tensor: Tensor, path: Path) -> dict:
-        record: dict[str, Any] = {"kind": "tensor" if type(tensor) is Tensor else "parameter"}
+        record: dict[str, Any] = {"kind": type(tensor).__name__.lower()}
         if tensor.requires_grad:
             record["requires_grad"] = True
         if tensor.device.type != "cpu":
@@ -184,9 +233,9 @@ class _Encoder:
         return {"tensor": number}
 
 
-def _parameter_class() -> Any:
+def _parameter_classes() -> tuple:
     nn = sys.modules.get("minitorch.nn")  # a Parameter exists only if the module has been imported
-    return getattr(nn, "Parameter", None)
+    return (nn.Parameter, nn.Buffer) if nn is not None else ()
 
 
 def _address(array: Any) -> int:
@@ -312,9 +361,14 @@ def _entry_name(path: Path, taken: Mapping[str, Any]) -> str:
 # --- from nodes to objects -------------------------------------------------------------------------------------------
 
 
+class _Unknown(Exception):
+    """A file names what the running program does not have."""
+
+
 class _Decoder:
     def __init__(self, tensors: list[Any]):
         self.tensors = tensors
+        self.objects: dict[int, Any] = {}
 
     def node(self, node: Any, depth: int = 0) -> Any:
         if node is None or isinstance(node, (bool, int, float, str)):
@@ -347,7 +401,35 @@ class _Decoder:
             return device(body)
         if tag == "Size":
             return Size(_natural(length) for length in body)
+        if tag == "set":
+            return {self.node(item, depth + 1) for item in body}
+        if tag == "function":
+            function = _by_name(body)
+            if type(function) is not types.FunctionType or not body.startswith(OWN) or _name_of(function) != body:
+                raise _Unknown(f"names the function {body!r}, which is not one of minitorch's operations")
+            return function
+        if tag == "object":
+            number, name, pairs = body
+            return self.object(number, name, pairs, depth)
+        if tag == "same":
+            return self.objects[_natural(body)]
         raise ValueError(f"unknown type {tag!r}; was the file written by a newer minitorch?")
+
+    def object(self, number: int, name: str, pairs: list, depth: int) -> Any:
+        """An object of a class that the program has defined: made empty, then its attributes set. No code of it runs."""
+        kind = _by_name(name)
+        shown = name.replace(":", ".")
+        if kind is None:
+            raise _Unknown(f"holds an object of the class {shown}: define or import it before load()")
+        if not isinstance(kind, type) or not _saved_by_attributes(kind):
+            raise _Unknown(f"names {shown}, which is not a module, dataclass or namespace: it is not made")
+        made: Any = object.__new__(kind)
+        self.objects[_natural(number)] = made
+        for key, value in pairs:
+            if type(key) is not str:
+                raise ValueError(f"the attribute {key!r}")
+            vars(made)[key] = self.node(value, depth + 1)
+        return made
 
 
 def _natural(number: Any) -> int:
@@ -382,7 +464,7 @@ def _restored(bases: dict[str, np.ndarray], records: list[dict], locate: Callabl
         if kind == "array":
             made.append(_view(base, record) if "strides" in record else base)
             continue
-        if kind not in ("tensor", "parameter"):
+        if kind not in ("tensor", "parameter", "buffer"):
             raise ValueError(f"unknown kind {kind!r}")
         if base.dtype not in OF_NUMPY:
             raise ValueError(f"a tensor of {base.dtype}, a dtype that minitorch's tensors do not have")
@@ -401,6 +483,10 @@ def _restored(bases: dict[str, np.ndarray], records: list[dict], locate: Callabl
             from .nn import Parameter
 
             tensor = Parameter(tensor.detach(), requires_grad=tensor.requires_grad)
+        elif kind == "buffer":
+            from .nn import Buffer
+
+            tensor = Buffer(tensor.detach())
         tensor._counter = counters.setdefault(key, tensor._counter)
         made.append(tensor)
     return made
@@ -424,7 +510,9 @@ def _locator(map_location: Any) -> Callable[[str], device]:
 
 
 def save(obj: Any, f: Any) -> None:
-    """Saves tensors, parameters, NumPy arrays and plain values, nested in dicts, lists and tuples, as `f`.
+    """Saves tensors, parameters, NumPy arrays, plain values and whole modules, nested in dicts, lists and tuples, as `f`.
+
+    Of a module, dataclass or namespace the class's name and the attributes are saved, no code; `load` needs the class.
 
     A path is written atomically: whoever reads it finds the old file or the new one, complete, whatever happens
     meanwhile. An open binary file is written to where it stands. Tensors that share memory share it after loading, too.
@@ -452,7 +540,8 @@ def load(f: Any, map_location: Any = None, *, weights_only: bool = True) -> Any:
     """What `save` saved as `f`, a path or an open binary file. Never executes anything, whatever the file holds.
 
     map_location: the device for the tensors, or a dict from saved devices to devices; by default each returns to the
-    device it was saved from. weights_only: PyTorch's switch; minitorch's files hold nothing else.
+    device it was saved from. weights_only: accepted, as PyTorch has it. Modules, dataclasses and namespaces are rebuilt
+    from classes that the program has defined or imported by then, without calling them; nothing is imported.
     """
     locate = _locator(map_location)
     with reader(f) as source:
@@ -473,6 +562,8 @@ def load(f: Any, map_location: Any = None, *, weights_only: bool = True) -> Any:
             return _Decoder(_restored(bases, structure["tensors"], locate, source.error)).node(structure["root"])
         except LoadError:
             raise
+        except _Unknown as error:
+            raise source.error(str(error), 8) from None
         except (TypeError, ValueError, LookupError, AttributeError, RecursionError, binascii.Error) as error:
             raise source.error(f"malformed structure: {type(error).__name__}: {error}", 8) from None
 

@@ -1,5 +1,7 @@
 """Saving and loading: what comes back, what is refused, and what a kill leaves behind."""
 
+import argparse
+import dataclasses
 import io
 import json
 import math
@@ -73,7 +75,7 @@ plain = st.one_of(
 shapes = hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=4)
 arrays = st.builds(bits, st.sampled_from(NUMPY_DTYPES), shapes, st.integers(0, 9))
 tensors = st.builds(
-    lambda dtype, *rest: Tensor(bits(getattr(minitorch, dtype).numpy, *rest)),
+    lambda dtype, *rest: minitorch.from_numpy(bits(getattr(minitorch, dtype).numpy, *rest)),
     st.sampled_from(TENSOR_DTYPES), shapes, st.integers(0, 9),
 )  # fmt: skip
 scalars = st.sampled_from(
@@ -143,7 +145,7 @@ def test_layout_in_memory():
     x = np.random.default_rng(0).standard_normal((3, 4, 5))
     views = x.T, x.transpose(1, 2, 0), x[::2, 1:, ::-1], x[:, 0], np.broadcast_to(x[0], (6, 4, 5)), np.asfortranarray(x)
     for view in views:
-        back = round_trip(Tensor(view.copy("K") if view.flags.forc else view)).array
+        back = round_trip(minitorch.from_numpy(view.copy("K") if view.flags.forc else view)).array
         assert (back == view).all()
         if view.flags.forc:
             assert back.strides == view.copy("K").strides
@@ -167,7 +169,7 @@ def test_shared_memory_is_shared_again(tmp_path):
     assert len(stored(tmp_path / "a.ckpt")) == 1
 
     x = minitorch.arange(10)
-    parts = {"left": x[:6], "right": x[4:], "reversed": Tensor(x.array[::-1]), "apart": minitorch.zeros(2)}
+    parts = {"left": x[:6], "right": x[4:], "reversed": minitorch.from_numpy(x.array[::-1]), "apart": minitorch.zeros(2)}
     save(parts, tmp_path / "b.ckpt")  # none of them holds them all
     back = load(tmp_path / "b.ckpt")
     assert same(back, parts)
@@ -257,17 +259,38 @@ def guard_device():
 Point = namedtuple("Point", "x y")
 
 
+def hooked():
+    model = nn.Linear(2, 2)
+    model.register_forward_hook(lambda module, inputs, output: None)
+    return model
+
+
+def nested_class():
+    class Inner(nn.Module):
+        pass
+
+    return Inner
+
+
 @pytest.mark.parametrize(
     "obj, words",
     [
-        ({"a": [1, {"b": {2, 3}}]}, r"obj\['a'\]\[1\]\['b'\] is a set: .*; save sorted\(obj\['a'\]\[1\]\['b'\]\)"),
+        ({"a": [1, {"b": {object}}]}, r"obj\['a'\]\[1\]\['b'\]\[0\] is a type: save\(\) takes tensors"),
         ({3: lambda: 0}, r"obj\[3\] is a function: save\(\) takes tensors"),
         (Point(1, 2), r"obj is a .*Point: .*; save tuple\(obj\)"),
         ([np.array(["x"])], r"obj\[0\] is a numpy.ndarray: .*array of <U1 has no place"),
         ([np.ma.masked_array([1], [True])], r"obj\[0\] is a numpy.ma"),
         ({"z": 1j}, r"obj\['z'\] is a complex"),
         ({(1, minitorch.float32): 1}, r"obj has the key minitorch.float32, a dtype: keys may be None"),
-        ({"m": nn.Linear(2, 2)}, r"obj\['m'\] is a .*Linear: .*; save obj\['m'\]\.state_dict\(\)"),
+        (
+            {"o": minitorch.optim.SGD([minitorch.nn.Parameter()])},
+            r"obj\['o'\] is a .*SGD: .*; save obj\['o'\]\.state_dict\(\)",
+        ),
+        (
+            {"m": hooked()},
+            r"obj\['m'\]\['_forward_hooks'\]\[\d+\]\[0\] is a function: .*only minitorch's own functions",
+        ),
+        ({"m": nested_class()()}, r"is of the class .*Inner, which nothing finds by that name: define it at the top"),
         ({"g": minitorch.Generator()}, r"obj\['g'\] is a .*Generator: .*; save obj\['g'\]\.get_state\(\)"),
     ],
 )
@@ -437,6 +460,94 @@ def test_forged_structures_are_refused(small_file, change):
         load(io.BytesIO(reforged(small_file, structure)))
 
 
+@dataclasses.dataclass
+class Config:
+    width: int = 4
+    names: tuple = ("a",)
+
+
+class Net(nn.Module):
+    """A module with what modules have: a configuration, functions, parts and tensors that occur twice, buffers."""
+
+    def __init__(self, config):
+        super().__init__()
+        self.config = config
+        self.act = nn.functional.gelu
+        self.layers = nn.ModuleList([nn.Linear(config.width, config.width) for _ in range(2)])
+        self.layers.append(self.layers[0])
+        self.tied = nn.Linear(config.width, config.width)
+        self.tied.weight = self.layers[0].weight
+        self.norm = nn.BatchNorm1d(config.width)
+        self.scale = nn.Buffer(minitorch.ones(1))
+        self.frozen = nn.Parameter(minitorch.ones(1), requires_grad=False)
+
+    def forward(self, x):
+        for layer in self.layers:
+            x = self.act(layer(x))
+        return self.norm(self.tied(x)) * self.scale
+
+
+def test_a_whole_module(tmp_path):
+    model = Net(Config())
+    x = minitorch.randn(5, 4)
+    model(x)  # running statistics
+    model.eval()
+    save({"model": model, "args": argparse.Namespace(lr=0.1), "seen": {1, 2}}, tmp_path / "all")
+    found = load(tmp_path / "all", weights_only=False)
+    again = found["model"]
+    assert found["args"] == argparse.Namespace(lr=0.1) and found["seen"] == {1, 2}
+    assert type(again) is Net and again.config == model.config and again.act is nn.functional.gelu
+    assert repr(again) == repr(model) and not again.training and (again(x) == model(x)).all()
+    assert again.layers[2] is again.layers[0] and again.tied.weight is again.layers[0].weight
+    assert type(again.scale) is nn.Buffer and not again.frozen.requires_grad
+    assert [n for n, _ in again.named_parameters()] == [n for n, _ in model.named_parameters()]
+    again.train()(x).sum().backward()  # it trains
+    assert again.tied.weight.grad is not None and model.tied.weight.grad is None
+
+
+def edited(source, old, new):
+    """The file with one text of its structure exchanged, and a checksum that fits."""
+    header = json.loads(source[8 : 8 + struct.unpack("<Q", source[:8])[0]])
+    structure = header["__metadata__"]["minitorch"]
+    assert old in structure
+    return io.BytesIO(reforged(source, json.loads(structure.replace(old, new))))
+
+
+@pytest.mark.parametrize(
+    "old, new, words",
+    [
+        (":Net", ":Missing", "holds an object of the class .*Missing: define or import it before"),
+        (
+            "argparse:Namespace",
+            "subprocess:Popen",
+            "names subprocess.Popen, which is not a module, dataclass or namespace",
+        ),
+        ("argparse:Namespace", "os:system", "names os.system, which is not"),
+        ("argparse:Namespace", "antigravity:x", "holds an object of the class antigravity.x"),
+        ("minitorch.ops.activation:gelu", "os:system", "names the function 'os:system', which is not one of"),
+        ("minitorch.ops.activation:gelu", "minitorch.nn.init:math.exp", "names the function"),
+        ("minitorch.ops.activation:gelu", "minitorch.nn.module:OrderedDict", "names the function"),
+    ],
+)
+def test_a_file_makes_nothing_but_modules(old, new, words):
+    file = io.BytesIO()
+    save({"model": Net(Config()), "args": argparse.Namespace(lr=0.1)}, file)
+    with pytest.raises(LoadError, match=words):
+        load(edited(file.getvalue(), old, new))
+    assert "antigravity" not in sys.modules
+
+
+def test_rebuilding_runs_no_code_of_the_class():
+    class_of = type("Loud", (nn.Module,), {"__module__": __name__, "__init__": lambda self: nn.Module.__init__(self)})
+    globals()["Loud"] = class_of
+    file = io.BytesIO()
+    save(class_of(), file)
+    for method in ("__init__", "__setattr__", "__new__", "__setstate__"):
+        setattr(class_of, method, lambda *args: pytest.fail("code of the class ran"))
+    file.seek(0)
+    assert type(load(file)) is class_of
+
+
 def test_deep_and_endless_structures_are_refused(small_file):
     for text in ('{"version":1,"entries":{},"tensors":[],"root":' + "[" * 100_000, "[]", "x"):
         with pytest.raises(LoadError, match="malformed structure"):
@@ -574,7 +685,7 @@ from minitorch.tensor import Tensor
 path, step = sys.argv[1], 0
 while True:
     step += 1
-    save({"x": Tensor(np.full(300_000, step, np.float32)), "step": step, "y": [np.full(7, step)] * 3}, path)
+    save({"x": minitorch.from_numpy(np.full(300_000, step, np.float32)), "step": step, "y": [np.full(7, step)] * 3}, path)
     print(step, flush=True)
 """
 
