@@ -680,8 +680,8 @@ def test_leftovers_of_a_kill_are_removed_and_never_loaded(tmp_path):
 SAVER = """
 import sys
 import numpy as np
+import minitorch
 from minitorch.serialization import save
-from minitorch.tensor import Tensor
 path, step = sys.argv[1], 0
 while True:
     step += 1
