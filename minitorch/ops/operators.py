@@ -41,9 +41,20 @@ def _right(function: Callable, name: str) -> Callable:
     return operator
 
 
-_DIRECT: dict[str, Callable] = {"add": a.Add.apply, "mul": a.Mul.apply, "truediv": a.Div.apply}
+def _direct(op: type, name: str) -> Callable:
+    """The commonest operators reach their op without a function in between."""
+
+    def operator(self, other):
+        return op.apply(self, other) if type(other) is Tensor or _operand(other) else NotImplemented
+
+    operator.__name__ = operator.__qualname__ = name
+    return operator
+
+
+_DIRECT: dict[str, Any] = {"add": a.Add, "mul": a.Mul, "truediv": a.Div}
 for _name, _function in _ARITHMETIC.items():
-    setattr(Tensor, f"__{_name}__", _left(_DIRECT.get(_name, _function), f"__{_name}__"))
+    _dunder = f"__{_name}__"
+    setattr(Tensor, _dunder, _direct(_DIRECT[_name], _dunder) if _name in _DIRECT else _left(_function, _dunder))
     setattr(Tensor, f"__r{_name}__", _right(_function, f"__r{_name}__"))
     setattr(Tensor, f"__i{_name}__", in_place(_function, f"__i{_name}__"))
 
