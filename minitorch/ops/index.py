@@ -19,7 +19,10 @@ from .arithmetic import Cast, Clone
 
 
 class Slice(Op):
-    """y = x[index] for integers, slices, None and Ellipsis: a view.     dx = zeros with dy at the index"""
+    """y = x[index] for integers, slices, None and Ellipsis: a view.     dx = zeros with dy at the index
+
+    Lesson 02.
+    """
 
     promote, view = None, True
 
@@ -317,6 +320,10 @@ def _check_range(items: list, x: Tensor, used: int) -> None:
 
 def getitem(x: Tensor, index: Any) -> Tensor:
     """x[index]"""
+    if type(index) is int:  # the commonest, without the general case's detours
+        shape = x.array.shape
+        if shape and -shape[0] <= index < shape[0]:
+            return Slice.apply(x, index=(index,))
     basic, advanced = _parse(x, index)
     if not _changes_nothing(basic) or advanced is None:
         x = Slice.apply(x, index=basic)
@@ -389,7 +396,10 @@ def zero_(self):
 # --- public functions ------------------------------------------------------------------------------------------------
 
 
-def _index_array(index: Tensor, input: Tensor, name: str) -> Any:
+def _index_array(index: Tensor, input: Tensor, name: str, empty: bool = False) -> Any:
+    """empty: where nothing is indexed, any dtype will do."""
+    if empty and isinstance(index, Tensor) and not index.numel():
+        return index.array.astype("int64")
     if not isinstance(index, Tensor) or index.dtype not in (dtypes.int64, dtypes.int32):
         got = index.dtype if isinstance(index, Tensor) else type(index).__name__
         raise RuntimeError(f"{name}(): expected an int64 or int32 tensor for index, got {got}")
@@ -407,11 +417,11 @@ def _check_bounds(index: Any, n: int, name: str) -> None:
 
 
 def _check_along(input: Tensor, dim: int, index: Any, name: str, gather: bool) -> None:
-    if index.ndim != input.ndim and index.size:
+    if (index.ndim or 1) != (input.ndim or 1) and index.size:
         raise RuntimeError(
             f"{name}(): index tensor must have the same number of dimensions as input tensor ({input.ndim}), got {index.ndim}"
         )
-    for d in range(index.ndim):
+    for d in range(index.ndim if index.size else 0):
         if (d != dim) and index.shape[d] > input.array.shape[d] and index.size:
             raise RuntimeError(
                 f"{name}(): size does not match at dimension {d}: expected index {list(index.shape)} to be no larger "
@@ -423,21 +433,24 @@ def _check_along(input: Tensor, dim: int, index: Any, name: str, gather: bool) -
 @tensor_method
 def gather(input, dim, index, *, sparse_grad=False):
     """out[i][j] = input[index[i][j]][j] for dim 0, and likewise along other dimensions."""
-    k = _index_array(index, input, "gather")
+    k = _index_array(index, input, "gather", True)
     d = read_dim(dim, input.ndim)
     _check_along(input, d, k, "gather", True)
-    if not input.ndim or not k.ndim:
-        return Gather.apply(input.reshape(1), index=k.reshape(-1), axis=0).reshape(k.shape)
+    if not input.ndim or not k.ndim or not k.size:
+        return Gather.apply(input.reshape(-1), index=k.reshape(-1), axis=0).reshape(k.shape)
     return Gather.apply(input, index=k, axis=d)
 
 
 @tensor_method
 def take_along_dim(input, indices, dim=None):
-    """As gather, with input and indices broadcast against each other in the other dimensions."""
+    """As gather, with input and indices broadcast against each other in the other dimensions; -1 is the last."""
     if dim is None:
-        return gather(input.reshape(-1), 0, indices.reshape(-1))
+        return take_along_dim(input.reshape(-1), indices.reshape(-1), 0)
+    from .arithmetic import where
     from .shape import broadcast_shapes, expand
 
+    if indices.numel() and input.ndim and bool((indices.array < 0).any()):
+        indices = where(indices < 0, indices % input.shape[dim], indices)
     d = read_dim(dim, input.ndim)
     a, b = list(input.shape), list(indices.shape)
     a_dim, b_dim = a[d], b[d]
@@ -468,8 +481,10 @@ def scatter(input, dim, index, src=None, *, value=None, reduce=None):
     _check_source(k, src, "scatter")
     if reduce == "add":
         return scatter_add(input, dim, index, src)
+    if reduce == "multiply":
+        return input.scatter_reduce(dim, index, src, "prod")
     if reduce is not None:
-        raise RuntimeError(f"scatter(): reduce must be None or 'add', got {reduce!r}")
+        raise RuntimeError(f"scatter(): reduce must be None, 'add' or 'multiply', got {reduce!r}")
     if not input.ndim:
         return scatter(input.reshape(1), 0, index.reshape(-1), src.reshape(-1)).reshape(())
     return Scatter.apply(input, src, index=k, axis=d)
@@ -520,12 +535,12 @@ def index_add(input, dim, index, source, *, alpha=1):
             f"index_add(): self ({input.dtype}) and source ({source.dtype}) must have the same scalar type"
         )
     if not input.ndim:
-        return input + (source * alpha).sum()
+        return (input + (source * alpha).sum()).to(input.dtype)
     expected = list(input.shape)
     expected[d] = len(k)
     if list(source.shape) != expected:
         raise RuntimeError(f"index_add(): expected source of shape {expected}, got {list(source.shape)}")
-    source = source if alpha == 1 else source * alpha
+    source = source if alpha == 1 else (source * alpha).to(input.dtype)
     if d == 0:
         return input + IndexAdd.apply(source, index=(k,), shape=input.array.shape)
     rows = source.movedim(d, 0)

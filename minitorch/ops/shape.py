@@ -14,7 +14,7 @@ from ._method import read_dim, read_dims, read_shape, tensor_method, unbroadcast
 
 
 class Reshape(Op):
-    """y = x's elements, in order, in another shape.           dx = dy in x's shape"""
+    """y = x's elements, in order, in another shape.           dx = dy in x's shape      Lesson 02."""
 
     promote, view = None, True
 
@@ -28,7 +28,7 @@ class Reshape(Op):
 
 
 class Permute(Op):
-    """y = x with its axes in another order.                   dx = dy with the order undone"""
+    """y = x with its axes in another order.                   dx = dy with the order undone      Lesson 02."""
 
     promote, view = None, True
 
@@ -43,7 +43,7 @@ class Permute(Op):
 
 
 class BroadcastTo(Op):
-    """y = x repeated without a copy.                          dx = dy summed over the repetitions"""
+    """y = x repeated without a copy.                          dx = dy summed over the repetitions      Lesson 02."""
 
     promote, view = None, True
 
@@ -159,6 +159,36 @@ class Concatenate(Op):
         return tuple(grads)
 
 
+class Stack(Op):
+    """y = the inputs side by side along a new axis.           dx_k = dy's k-th slice"""
+
+    def forward(self, *xs, axis):
+        self.save(axis)
+        if axis == xs[0].ndim:
+            return self.xp.stack(xs, axis)
+        # the same numbers in the same order, in one call for all inputs
+        shape = xs[0].shape
+        return self.xp.concatenate(xs, axis).reshape(*shape[:axis], len(xs), *shape[axis:])
+
+    def backward(self, dy):
+        (axis,) = self.saved
+        return tuple(dy[(slice(None),) * axis + (k, Ellipsis)] if need else None for k, need in enumerate(self.needs))
+
+
+class Unbind(Op):
+    """y_k = x's k-th slice along an axis.                     dx = the dy_k side by side"""
+
+    promote, view = None, True
+
+    def forward(self, x, *, axis):
+        self.save(axis)
+        return tuple([x[(slice(None),) * axis + (k, Ellipsis)] for k in range(x.shape[axis])])
+
+    def backward(self, *dys):
+        (axis,) = self.saved
+        return self.xp.stack(dys, axis)
+
+
 class Split(Op):
     """y_k = the k-th part of x along an axis.                 dx = the dy_k one after the other"""
 
@@ -269,7 +299,6 @@ def transpose(input, dim0, dim1):
     return Permute.apply(input, axes=tuple(axes))
 
 
-tensor_method(name="swapaxes")(transpose)
 
 
 @tensor_method
@@ -393,6 +422,7 @@ def broadcast_to(input, size):
 
 def broadcast_shapes(*shapes):
     """The shape that tensors of these shapes are broadcast to."""
+    shapes = tuple((s,) if isinstance(s, int) else s for s in shapes)
     ndim = max((len(s) for s in shapes), default=0)
     out = [1] * ndim
     for shape in shapes:
@@ -431,8 +461,8 @@ def tile(input, *dims):
 
 
 @tensor_method
-def repeat_interleave(input, repeats, dim=None):
-    """Each element repeated `repeats` times in a row along `dim` (flattened without one)."""
+def repeat_interleave(input, repeats, dim=None, *, output_size=None):
+    """Each element repeated `repeats` times in a row along `dim` (flattened without one) to `output_size` elements."""
     from .creation import arange
     from .index import index_select
 
@@ -448,24 +478,31 @@ def repeat_interleave(input, repeats, dim=None):
     places = arange(n, device=input.device).array.repeat(
         int(counts) if counts.ndim == 0 else counts.tolist() if counts.size != 1 else int(counts[0])
     )
+    if output_size is not None and output_size != len(places):
+        raise RuntimeError(f"repeat_interleave: output_size is {output_size}, the repeats add up to {len(places)}")
     return index_select(input, dim, Tensor(places))
 
 
 @tensor_method
-def flip(input, *dims):
+def flip(input, *axes, dims=()):
     """In reverse order along `dims`; a copy."""
+    dims = axes or (dims,)
     return Flip.apply(input, axis=read_dims(read_shape(dims, "flip"), input.ndim) or ())
 
 
 @tensor_method
 def fliplr(input):
     """Columns in reverse order."""
+    if input.ndim < 2:
+        raise RuntimeError(f"fliplr: input must be at least 2-dimensional, got {input.ndim} dimensions")
     return flip(input, 1)
 
 
 @tensor_method
 def flipud(input):
     """Rows in reverse order."""
+    if not input.ndim:
+        raise RuntimeError("flipud: input must be at least 1-dimensional, got a 0-d tensor")
     return flip(input, 0)
 
 
@@ -507,12 +544,16 @@ def cat(tensors, dim=0):
     for i, t in enumerate(tensors):
         if not isinstance(t, Tensor):
             raise TypeError(f"cat(): expected Tensor as element {i}, got {type(t).__name__}")
-    kept = [t for t in tensors if t.array.shape != (0,)] or tensors[:1]  # PyTorch skips empty vectors
+    kept = [t for t in tensors if t.array.shape != (0,)]  # PyTorch skips empty vectors
+    if not kept or kept[0].ndim == 1:
+        kept = tensors
     first = kept[0]
     if not first.ndim:
         raise RuntimeError("cat(): zero-dimensional tensor (at position 0) cannot be concatenated")
     dim = read_dim(dim, first.ndim)
     for i, other in enumerate(kept):
+        if other.array.shape == first.array.shape:
+            continue
         a, b = list(first.shape), list(other.shape)
         if len(a) != len(b) or a[:dim] + a[dim + 1 :] != b[:dim] + b[dim + 1 :]:
             raise RuntimeError(
@@ -530,21 +571,29 @@ def stack(tensors, dim=0):
     if not tensors:
         raise RuntimeError("stack(): expected a non-empty list of Tensors")
     for i, t in enumerate(tensors):
-        if t.shape != tensors[0].shape:
+        if not isinstance(t, Tensor):
+            raise TypeError(f"stack(): expected Tensor as element {i}, got {type(t).__name__}")
+        if t.array.shape != tensors[0].array.shape:
             raise RuntimeError(
                 f"stack expects each tensor to be equal size, but got {list(tensors[0].shape)} at entry 0 and {list(t.shape)} at entry {i}"
             )
-    return cat([unsqueeze(t, dim) for t in tensors], read_dim(dim, tensors[0].ndim + 1))
+    return Stack.apply(*tensors, axis=read_dim(dim, tensors[0].ndim + 1))
 
 
-def atleast_1d(input):
-    """At least one dimension."""
-    return input if input.ndim else reshape(input, 1)
+def atleast_1d(*tensors):
+    """At least one dimension. Several tensors, or a list of them, give a tuple."""
+    return _each(tensors, lambda t: t if t.ndim else reshape(t, 1))
 
 
-def atleast_2d(input):
-    """At least two dimensions, new ones in front."""
-    return reshape(input, (1,) * (2 - input.ndim) + input.array.shape) if input.ndim < 2 else input
+def atleast_2d(*tensors):
+    """At least two dimensions, new ones in front. Several tensors, or a list of them, give a tuple."""
+    return _each(tensors, lambda t: reshape(t, (1,) * (2 - t.ndim) + t.array.shape) if t.ndim < 2 else t)
+
+
+def _each(tensors: tuple, change: Any) -> Any:
+    if len(tensors) == 1 and isinstance(tensors[0], Tensor):
+        return change(tensors[0])
+    return tuple(change(t) for t in (tensors[0] if len(tensors) == 1 else tensors))
 
 
 def vstack(tensors):
@@ -612,8 +661,7 @@ def unbind(input, dim=0):
     if not input.ndim:
         raise RuntimeError("unbind: expected at least one dimension, got a 0-d tensor")
     d = read_dim(dim, input.ndim)
-    n = input.array.shape[d]
-    return tuple(squeeze(part, d) for part in split_with_sizes(input, (1,) * n, d)) if n else ()
+    return Unbind.apply(input, axis=d) if input.array.shape[d] else ()
 
 
 @tensor_method
@@ -621,6 +669,8 @@ def narrow(input, dim, start, length):
     """The part [start, start + length) along `dim`, a view."""
     d = read_dim(dim, input.ndim)
     n = input.array.shape[d]
+    if isinstance(start, Tensor) and (start.ndim or start.dtype.category != 1):
+        raise RuntimeError(f"narrow: start must be an integer or a 0-d integer tensor, got {start.dtype} {start.shape}")
     start = int(start)
     start = start + n if start < 0 else start
     if length < 0 or not 0 <= start <= n - length:
@@ -682,6 +732,9 @@ def _need_matrix(input: Tensor, name: str) -> None:
 @tensor_method
 def unfold(self, dimension, size, step):
     """Windows of `size` every `step` along a dimension, as a new last dimension; a view."""
+    if not self.ndim:
+        read_dim(dimension, 0)
+        return unfold(self.reshape(1), 0, size, step)[0]
     d = read_dim(dimension, self.ndim)
     if size > self.array.shape[d] or size < 1 or step < 1:
         raise RuntimeError(

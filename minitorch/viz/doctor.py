@@ -95,6 +95,7 @@ class _Watch:
         self.forward_nan: tuple[str, str] | None = None
         self.backward_nan: tuple[str, str] | None = None
         self.units: list[Finding] = []
+        self.accumulated: list[str] = []  # parameters that had a gradient already
 
     def forward(self, kind: type[Op], inputs: Sequence, result: Any) -> None:
         results = [r for r in (result if isinstance(result, tuple) else (result,)) if isinstance(r, Tensor)]
@@ -120,6 +121,11 @@ class _Watch:
             if units.mean() > DEAD:
                 what = f"{int(units.sum())} of {units.size} units of {name} are zero for the whole batch: no gradient passes"
                 self.units.append(Finding("dead units", name, what, line))
+        if name == "Softmax" and y.size and y.shape[-1] > 1:
+            share = float((y.max(-1) > 0.99).mean())
+            if share > 0.9:
+                what = f"{share:.0%} of its rows are one-hot to 0.01, where its gradient is almost zero"
+                self.units.append(Finding("saturated", name, what, line))
         if name in SATURATED and y.size:
             low, high = SATURATED[name]
             share = float(((y < low) | (y > high)).mean())
@@ -185,15 +191,14 @@ def doctor(model: Any) -> Iterator[Report]:
 
     Afterwards the report lists parameters with no gradient (never used, detached, computed under no_grad, passed
     through an operation without a gradient), with a gradient that is zero, exploding, vanishing or not finite (and the
-    operation that made the first NaN, with its line), and units that are dead or saturated. Gradients that were there
-    before the block count too, so start from `zero_grad()`.
+    operation that made the first NaN, with its line), units that are dead or saturated, and gradients that were added to
+    older ones.
     """
     parameters = dict(model.named_parameters() if hasattr(model, "named_parameters") else model)
     if not parameters:
         raise ValueError("doctor: the model has no parameters")
     report, watch = Report(), _Watch()
-    before = {name: p.grad for name, p in parameters.items() if p.grad is not None}
-    original, check = Op.__dict__["apply"], engine._check_backward
+    original, check, accumulate = Op.__dict__["apply"], engine._check_backward, engine._accumulate
     anomaly, check_nan = mode.anomaly, mode.check_nan
 
     def apply(cls: type[Op], *inputs: Any, **options: Any) -> Any:
@@ -201,22 +206,30 @@ def doctor(model: Any) -> Iterator[Report]:
         watch.forward(cls, inputs, result)
         return result
 
+    names = {id(p): name for name, p in parameters.items()}
+
+    def noted(leaf: Tensor, g: Tensor, create_graph: bool) -> None:
+        if id(leaf) in names and leaf.grad is not None and leaf.grad.array.any():
+            watch.accumulated.append(names[id(leaf)])
+        accumulate(leaf, g, create_graph)
+
     Op.apply = classmethod(apply)  # type: ignore[method-assign, assignment]
-    engine._check_backward = watch.backward
+    engine._check_backward, engine._accumulate = watch.backward, noted
     mode.anomaly, mode.check_nan = True, False  # the lines of the forward pass are recorded, nothing is raised
     try:
         with reference_ops():
             yield report
     finally:
-        Op.apply, engine._check_backward = original, check  # type: ignore[method-assign]
+        Op.apply = original  # type: ignore[method-assign]
+        engine._check_backward, engine._accumulate = check, accumulate
         mode.anomaly, mode.check_nan = anomaly, check_nan
-    _examine(report, watch, parameters, before)
+    _examine(report, watch, parameters)
 
 
-def _examine(report: Report, watch: _Watch, parameters: dict[str, Tensor], before: dict) -> None:
+def _examine(report: Report, watch: _Watch, parameters: dict[str, Tensor]) -> None:
     add = report.findings.append
-    if before:
-        shown = ", ".join(list(before)[:3])
+    if watch.accumulated:
+        shown = ", ".join(watch.accumulated[:3])
         add(
             Finding(
                 "accumulated", shown, "gradients were there before this step, and it added to them: zero_grad() first"
