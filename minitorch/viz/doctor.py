@@ -123,7 +123,7 @@ class _Watch:
                 self.units.append(Finding("dead units", name, what, line))
         if name == "Softmax" and y.size and y.shape[-1] > 1:
             share = float((y.max(-1) > 0.99).mean())
-            if share > 0.9:
+            if share > 0.5:
                 what = f"{share:.0%} of its rows are one-hot to 0.01, where its gradient is almost zero"
                 self.units.append(Finding("saturated", name, what, line))
         if name in SATURATED and y.size:
