@@ -23,7 +23,7 @@ import numpy as np
 from ..backend import fastpath
 from ..backend.devices import NAMESPACES, namespace_of
 from ..backend.dtypes import ALL, FLOATING, LOW_PRECISION
-from ..tensor import Tensor
+from ..tensor import Tensor, wrap
 from . import convert, views
 from .grad_mode import mode
 
@@ -49,6 +49,7 @@ class Op:
     differentiable: ClassVar[bool] = True
     native: ClassVar[frozenset] = _EVERY_DTYPE - LOW_PRECISION  # dtypes that forward takes without conversion
     reference: ClassVar[type[Op] | None] = None  # set on a fast path
+    materialize: ClassVar[bool] = True  # of several outputs, those that nothing used get zeros for a gradient, or None
 
     xp: Any = None
     needs: Sequence[bool] = ()
@@ -144,10 +145,10 @@ class Op:
             raise op._in_own_words(error, arrays) from error
         several = type(y) is tuple
         if several:
-            results = tuple([Tensor(op._as_array(a)) for a in y])
+            results = tuple([wrap(op._as_array(a)) for a in y])
             op.outputs = len(results)
         else:
-            results = (Tensor(y if type(y) is kind else op._as_array(y)),)
+            results = (wrap(y if type(y) is kind else op._as_array(y)),)
 
         if record:
             op.number, op.edges = _next_number(), edges
@@ -382,7 +383,7 @@ def walk(
             if not any(edge is not None and edge[0] in useful for edge in op.edges):
                 results = ()
                 continue
-        if op.outputs > 1:
+        if op.outputs > 1 and op.materialize:
             cell = [_zeros(op, i, create_graph) if g is None else g for i, g in enumerate(cell)]
         results = op.backward_tensors(cell) if create_graph else op.backward_arrays(cell)
         if len(results) != len(op.edges):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import (
     activation,
+    aliases,
     arithmetic,
     attention,
     comparison,
@@ -25,6 +26,7 @@ from . import (
     pad,
     pool,
     random,
+    recurrent,
     reduce,
     resample,
     scan,
@@ -37,7 +39,7 @@ from ._method import tensor_method, unbroadcast
 
 FAMILIES = (
     arithmetic, comparison, elementwise, activation, reduce, conv, pad, pool, resample, shape, index, matmul, softmax, normalize,
-    attention, loss, random, creation, ctc, distance, margin, scan, scatter, search,
+    attention, recurrent, loss, random, creation, ctc, distance, margin, scan, scatter, search,
 )  # fmt: skip
 
 PUBLIC: dict[str, Any] = {
@@ -54,4 +56,4 @@ if TYPE_CHECKING:
     def __getattr__(name: str) -> Any: ...
 
 
-__all__ = ["FAMILIES", "PUBLIC", "linalg", "operators", "tensor_method", "unbroadcast"]
+__all__ = ["FAMILIES", "PUBLIC", "aliases", "linalg", "operators", "tensor_method", "unbroadcast"]

@@ -16,6 +16,7 @@ from tests.cases import (  # noqa: F401
     pool,
     products,
     random,
+    recurrent,
     reduce,
     resample,
     scan,
