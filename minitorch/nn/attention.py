@@ -149,9 +149,16 @@ class MultiheadAttention(Module):
                 mask = minitorch.zeros_like(mask, dtype=dtype).masked_fill(mask, -math.inf)
             elif not mask.is_floating_point():
                 raise AssertionError(f"only bool and floating types of {name} are supported, got {mask.dtype}")
+            elif mask.dtype not in (dtype, minitorch.float32):
+                raise RuntimeError(
+                    f"{name} has dtype {mask.dtype}, the query {dtype}: expected bool or the query's dtype"
+                )
+            mask = mask.to(dtype)
             if name == "key_padding_mask":
                 mask = mask.reshape(batch, 1, 1, keys)
             else:
+                if mask.dim() not in (2, 3):
+                    raise RuntimeError(f"attn_mask's dimension {mask.dim()} is not supported: expected 2 or 3")
                 expected = (length, keys) if mask.dim() == 2 else (batch * self.num_heads, length, keys)
                 if tuple(mask.shape) != expected:
                     raise RuntimeError(

@@ -2,7 +2,7 @@
 
 import minitorch
 
-from .optimizer import Optimizer, check_range, count
+from .optimizer import Optimizer, check_range, count, decayed
 
 
 class Adagrad(Optimizer):
@@ -10,7 +10,7 @@ class Adagrad(Optimizer):
 
     Duchi et al., Adaptive subgradient methods, JMLR 12, 2011.
 
-    `foreach` and `fused` choose between implementations of PyTorch's and have no effect here.
+    Lesson 05.
     """
 
     def __init__(
@@ -43,8 +43,7 @@ class Adagrad(Optimizer):
         """
         s = state["sum"].array
         lr = group["lr"] / (1 + (count(state) - 1) * group["lr_decay"])
-        if group["weight_decay"] != 0:
-            g = g + group["weight_decay"] * p
+        g = decayed(p, g, group)
         s += g * g
         root = xp.sqrt(s)
         root += group["eps"]

@@ -2,14 +2,15 @@
 
 import minitorch
 
-from .optimizer import Optimizer, check_range, count
+from .optimizer import Optimizer, check_betas, check_range, count, decayed, moments, start
 
 
 class Adam(Optimizer):
     """Steps of about lr in each coordinate: the mean of the gradient over its root mean square. arXiv:1412.6980
 
     `amsgrad` divides by the largest mean square so far (arXiv:1904.09237). `decoupled_weight_decay`: AdamW.
-    `foreach`, `capturable` and `fused` choose between implementations of PyTorch's and have no effect here.
+
+    Lesson 05.
     """
 
     def __init__(
@@ -24,15 +25,10 @@ class Adam(Optimizer):
 
     def check(self, options):
         check_range(options, ("lr", "learning rate"), ("eps", "epsilon value"), ("weight_decay", "weight_decay value"))
-        for i, beta in enumerate(options["betas"]):
-            check_range({"beta": beta}, ("beta", f"beta parameter at index {i}", 1.0))
+        check_betas(options)
 
     def init_state(self, p, group):
-        state = {
-            "step": minitorch.tensor(0.0),
-            "exp_avg": minitorch.zeros_like(p),
-            "exp_avg_sq": minitorch.zeros_like(p),
-        }
+        state = start(p, "exp_avg", "exp_avg_sq")
         if group["amsgrad"]:
             state["max_exp_avg_sq"] = minitorch.zeros_like(p)
         return state
@@ -45,17 +41,9 @@ class Adam(Optimizer):
 
         m and v start at zero; the divisions by 1 - beta^t remove the bias that this gives them. amsgrad: max(v) for v.
         """
-        lr, (beta1, beta2), decay = group["lr"], group["betas"], group["weight_decay"]
-        m, v = state["exp_avg"].array, state["exp_avg_sq"].array
+        lr, (beta1, beta2) = group["lr"], group["betas"]
         t = count(state)
-        if decay != 0:
-            if group["decoupled_weight_decay"]:
-                p *= 1 - lr * decay
-            else:
-                g = g + decay * p
-        m += (1 - beta1) * (g - m)
-        v *= beta2
-        v += (1 - beta2) * g * g
+        m, v = moments(state, decayed(p, g, group), group["betas"])
         if group["amsgrad"]:
             largest = state["max_exp_avg_sq"].array
             v = xp.maximum(v, largest, out=largest)
@@ -66,7 +54,10 @@ class Adam(Optimizer):
 
 
 class AdamW(Adam):
-    """Adam with decoupled weight decay: parameters shrink by lr weight_decay, outside the moments. arXiv:1711.05101"""
+    """Adam with decoupled weight decay: parameters shrink by lr weight_decay, outside the moments.
+
+    arXiv:1711.05101; lesson 05.
+    """
 
     def __init__(
         self, params, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=1e-2, amsgrad=False, *, maximize=False,

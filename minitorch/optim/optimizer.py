@@ -1,13 +1,56 @@
 """Optimizer: parameter groups, per-parameter state, and the loop that calls `update`."""
 
-from collections import defaultdict
+from collections import OrderedDict, defaultdict
 from copy import deepcopy
+from functools import wraps
 from itertools import chain
+
+import minitorch
 
 from ..autograd import enable_grad, no_grad
 from ..backend import fastpath
+from ..nn.hooks import add_hook
 from ..nn.module import clear_grad
 from ..tensor import Tensor
+
+_step_pre_hooks: OrderedDict = OrderedDict()  # of all optimizers
+_step_post_hooks: OrderedDict = OrderedDict()
+
+
+def register_optimizer_step_pre_hook(hook):
+    """`hook(optimizer, args, kwargs)` runs before every optimizer's step; it may return new (args, kwargs)."""
+    return add_hook(_step_pre_hooks, hook)
+
+
+def register_optimizer_step_post_hook(hook):
+    """`hook(optimizer, args, kwargs)` runs after every optimizer's step."""
+    return add_hook(_step_post_hooks, hook)
+
+
+def _with_hooks(step):
+    """A class's `step` between the hooks."""
+
+    @wraps(step)
+    def run(self, *args, **kwargs):
+        if type(self).step is not run:  # a subclass's step called this one: its hooks have run
+            return step(self, *args, **kwargs)
+        if getattr(self, "_opt_called", None) is False:  # an lr_scheduler wants to know
+            self._opt_called = True
+        for hook in (*_step_pre_hooks.values(), *self._step_pre_hooks.values()):
+            changed = hook(self, args, kwargs)
+            if changed is None:
+                continue
+            if not isinstance(changed, tuple) or len(changed) != 2:
+                raise RuntimeError(
+                    f"a step pre-hook must return None or a tuple of (new_args, new_kwargs), but got {changed}."
+                )
+            args, kwargs = changed
+        result = step(self, *args, **kwargs)
+        for hook in (*self._step_post_hooks.values(), *_step_post_hooks.values()):
+            hook(self, args, kwargs)
+        return result
+
+    return run
 
 
 class Optimizer:
@@ -18,9 +61,24 @@ class Optimizer:
 
     A subclass defines `init_state`, `update`, and `check`; or `step`, as in PyTorch. A fast path for it is a subclass
     with an `update` of its own and `accepts(p, g, state, group)`, registered as an op's is (backend/fastpath.py).
+
+    Options that choose between implementations of PyTorch's, `foreach` and `fused`, have no effect here.
+
+    Lesson 05.
     """
 
+    scalars: tuple[str, ...] = (
+        "step",
+    )  # the state's numbers: 0-d tensors on the CPU, of the default dtype, whatever the parameter is
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        if "step" in vars(cls):
+            cls.step = _with_hooks(cls.step)
+
     def __init__(self, params, defaults):
+        for name in ("step_pre", "step_post", "state_dict_pre", "state_dict_post", "load_pre", "load_post"):
+            setattr(self, f"_{name}_hooks", OrderedDict())
         if isinstance(params, Tensor):
             raise TypeError(
                 "params argument given to the optimizer should be an iterable of Tensors or dicts, but got a Tensor: "
@@ -90,6 +148,7 @@ class Optimizer:
 
     # ---- stepping ------------------------------------------------------------------------------------------------
 
+    @_with_hooks
     @no_grad()
     def step(self, closure=None):
         """Update every parameter that has a gradient. `closure` recomputes the loss, with gradients, and returns it."""
@@ -98,20 +157,28 @@ class Optimizer:
             with enable_grad():
                 loss = closure()
         for group in self.param_groups:
+            options = {**group, "lr": group["lr"].item()} if isinstance(group.get("lr"), Tensor) else group
             for p in group["params"]:
                 if p.grad is None:
                     continue
-                state = self.state.get(p) or self.init_state(p, group)
+                state = self.state.get(p) or self.init_state(p, options)
                 xp, g = p.xp, p.grad.array
                 g = -g if group.get("maximize") else g
                 fast = fastpath.ACTIVE[xp].get(type(self))
-                rule = fast if fast is not None and fast.accepts(p.array, g, state, group) else type(self)
-                rule.update(self, xp, p.array, g, state, group)
+                rule = fast if fast is not None and fast.accepts(p.array, g, state, options) else type(self)
+                rule.update(self, xp, p.array, g, state, options)
                 if state:
                     self.state[p] = state
                 p.bump_version()
-        self._opt_called = True  # what lr_scheduler asks
         return loss
+
+    def register_step_pre_hook(self, hook):
+        """`hook(optimizer, args, kwargs)` runs before step; it may return new (args, kwargs)."""
+        return add_hook(self._step_pre_hooks, hook)
+
+    def register_step_post_hook(self, hook):
+        """`hook(optimizer, args, kwargs)` runs after step."""
+        return add_hook(self._step_post_hooks, hook)
 
     def zero_grad(self, set_to_none=True):
         """Drop all gradients, or overwrite them with zeros."""
@@ -126,18 +193,28 @@ class Optimizer:
 
         The tensors are the optimizer's own, not copies.
         """
+        for hook in self._state_dict_pre_hooks.values():
+            hook(self)
         numbers = {p: i for i, p in enumerate(chain.from_iterable(g["params"] for g in self.param_groups))}
         groups = [
             {**{k: v for k, v in g.items() if k != "params"}, "params": [numbers[p] for p in g["params"]]}
             for g in self.param_groups
         ]
-        return {"state": {numbers.get(p, p): state for p, state in self.state.items()}, "param_groups": groups}
+        result = {"state": {numbers.get(p, p): state for p, state in self.state.items()}, "param_groups": groups}
+        for hook in self._state_dict_post_hooks.values():
+            changed = hook(self, result)
+            result = result if changed is None else changed
+        return result
 
     def load_state_dict(self, state_dict):
         """Take over a state_dict() of an optimizer with the same groups.
 
         Tensors are copied, to the parameters' dtypes and devices.
         """
+        state_dict = dict(state_dict)
+        for hook in self._load_pre_hooks.values():
+            changed = hook(self, state_dict)
+            state_dict = state_dict if changed is None else changed
         groups = self.param_groups
         saved = [
             {k: (list(v) if k == "params" else deepcopy(v)) for k, v in g.items()} for g in state_dict["param_groups"]
@@ -170,25 +247,52 @@ class Optimizer:
                 other.setdefault(name, value)
             self._check(other)
         self.state, self.param_groups = state, saved
+        for hook in self._load_post_hooks.values():
+            hook(self)
 
     def _take(self, value, name, p, number):
-        """A copy of one saved value; tensors get the parameter's dtype and device, except the step count."""
+        """A copy of one saved value; tensors get the parameter's dtype and device, except the numbers."""
+        ours = type(self).init_state is not Optimizer.init_state
+        if name in self.scalars and (ours or isinstance(value, Tensor)):
+            # PyTorch once saved them as Python numbers
+            return value.detach().clone() if isinstance(value, Tensor) else minitorch.tensor(float(value))
+        if isinstance(value, (list, tuple)):
+            return type(value)(self._take(v, None, p, number) for v in value)
         if not isinstance(value, Tensor):
             return deepcopy(value)
-        if name == "step":
-            return value.detach().clone()
-        if value.dim() > 0 and value.shape != p.shape and type(self).init_state is not Optimizer.init_state:
+        if value.dim() > 0 and value.shape != p.shape and ours:
             raise ValueError(
                 f"loaded state dict: {name} of parameter {number} has shape {tuple(value.shape)}, "
                 f"the parameter has shape {tuple(p.shape)}"
             )
         return value.detach().to(device=p.device, dtype=p.dtype if p.is_floating_point() else value.dtype).clone()
 
+    def register_state_dict_pre_hook(self, hook, prepend=False):
+        """`hook(optimizer)` runs before state_dict()."""
+        return add_hook(self._state_dict_pre_hooks, hook, prepend)
+
+    def register_state_dict_post_hook(self, hook, prepend=False):
+        """`hook(optimizer, state_dict)` may change what state_dict() returns, or return another one."""
+        return add_hook(self._state_dict_post_hooks, hook, prepend)
+
+    def register_load_state_dict_pre_hook(self, hook, prepend=False):
+        """`hook(optimizer, state_dict)` may change a shallow copy of what is loaded, or return another one."""
+        return add_hook(self._load_pre_hooks, hook, prepend)
+
+    def register_load_state_dict_post_hook(self, hook, prepend=False):
+        """`hook(optimizer)` runs when everything is loaded."""
+        return add_hook(self._load_post_hooks, hook, prepend)
+
     def _check(self, options):
-        if isinstance(options.get("lr"), Tensor):
-            raise TypeError("lr has to be a number; a Tensor as learning rate is not supported: pass lr.item()")
+        lr = options.get("lr")
+        if isinstance(lr, Tensor) and lr.numel() != 1:
+            raise ValueError(f"Tensor lr must be 1-element, got {tuple(lr.shape)}")
+        if options.get("foreach") and options.get("fused"):
+            raise RuntimeError("`fused` and `foreach` cannot be `True` together.")
         if options.get("differentiable"):
             raise NotImplementedError("differentiable=True: minitorch's optimizers do not record their updates")
+        if options.get("capturable"):
+            raise NotImplementedError("capturable=True: there are no CUDA graphs here that could capture a step")
         self.check(options)
 
     def __repr__(self):
@@ -200,11 +304,18 @@ class Optimizer:
 
 
 def check_range(options, *rules):
-    """Each rule: an option's name, its name in the message, and optionally the value that it has to stay below."""
-    for name, label, *below in rules:
+    """Each rule: an option's name, its name in the message, and optionally a limit, and whether that is allowed too."""
+    for name, label, *limit in rules:
         value = options[name]
-        if not value >= 0.0 or (below and not value < below[0]):
+        below = not limit or value < limit[0] or (limit[1:] == [True] and value == limit[0])
+        if not value >= 0.0 or not below:
             raise ValueError(f"Invalid {label}: {value}")
+
+
+def check_betas(options):
+    """The two rates of Adam and its kin."""
+    for i, beta in enumerate(options["betas"]):
+        check_range({"beta": beta}, ("beta", f"beta parameter at index {i}", 1.0))
 
 
 def count(state):
@@ -212,3 +323,32 @@ def count(state):
     step = state["step"].array
     step += 1
     return float(step)
+
+
+def start(p, *names):
+    """The step count, and zeros of the parameter's shape under each of the names."""
+    return {"step": minitorch.tensor(0.0), **{name: minitorch.zeros_like(p, requires_grad=False) for name in names}}
+
+
+def decayed(p, g, group):
+    """g + weight_decay theta, the gradient of the loss + weight_decay |theta|^2 / 2; the array g may be returned.
+
+    With decoupled_weight_decay (arXiv:1711.05101) theta itself shrinks, p <- p - lr weight_decay p, and g stays.
+    """
+    decay = group["weight_decay"]
+    if decay == 0:
+        return g
+    if group.get("decoupled_weight_decay"):
+        p *= 1 - group["lr"] * decay
+        return g
+    return g + decay * p
+
+
+def moments(state, g, betas):
+    """m <- beta1 m + (1 - beta1) g, v <- beta2 v + (1 - beta2) g^2, in place: the running means of g and of g^2."""
+    m, v = state["exp_avg"].array, state["exp_avg_sq"].array
+    beta1, beta2 = betas
+    m += (1 - beta1) * (g - m)
+    v *= beta2
+    v += (1 - beta2) * g * g
+    return m, v

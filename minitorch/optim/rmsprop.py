@@ -2,14 +2,15 @@
 
 import minitorch
 
-from .optimizer import Optimizer, check_range, count
+from .optimizer import Optimizer, check_range, count, decayed, start
 
 
 class RMSprop(Optimizer):
     """The gradient over its root mean square. Hinton, Neural networks for machine learning, lecture 6e.
 
     `centered` divides by the standard deviation instead (arXiv:1308.0850).
-    `capturable` and `foreach` choose between implementations of PyTorch's and have no effect here.
+
+    Lesson 05.
     """
 
     def __init__(
@@ -29,7 +30,7 @@ class RMSprop(Optimizer):
         )  # fmt: skip
 
     def init_state(self, p, group):
-        state = {"step": minitorch.tensor(0.0), "square_avg": minitorch.zeros_like(p)}
+        state = start(p, "square_avg")
         if group["momentum"] > 0:
             state["momentum_buffer"] = minitorch.zeros_like(p)
         if group["centered"]:
@@ -45,8 +46,7 @@ class RMSprop(Optimizer):
         alpha = group["alpha"]
         v = state["square_avg"].array
         count(state)
-        if group["weight_decay"] != 0:
-            g = g + group["weight_decay"] * p
+        g = decayed(p, g, group)
         v *= alpha
         v += (1 - alpha) * g * g
         if group["centered"]:

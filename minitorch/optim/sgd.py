@@ -1,11 +1,11 @@
 """Stochastic gradient descent."""
 
 from ..tensor import Tensor
-from .optimizer import Optimizer, check_range
+from .optimizer import Optimizer, check_range, decayed
 
 
 class SGD(Optimizer):
-    """theta <- theta - lr g, with momentum if asked for."""
+    """theta <- theta - lr g, with momentum if asked for. Lesson 05."""
 
     def __init__(
         self, params, lr=1e-3, momentum=0, dampening=0, weight_decay=0, nesterov=False, *, maximize=False, foreach=None,
@@ -30,8 +30,7 @@ class SGD(Optimizer):
         theta <- theta - lr d
         """
         momentum = group["momentum"]
-        if group["weight_decay"] != 0:
-            g = g + group["weight_decay"] * p
+        g = decayed(p, g, group)
         if momentum != 0:
             if state.get("momentum_buffer") is None:
                 state["momentum_buffer"] = Tensor(xp.array(g))
