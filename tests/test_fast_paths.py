@@ -11,12 +11,16 @@ from tests.cases.harness import Library, cast, describe, evaluate, order_of, sam
 DTYPES = ("float32", "float64")
 
 
-def fast_ops(namespace="numpy"):
-    """The classes that are registered for NumPy arrays."""
+def fast_ops(namespace="numpy", kind=None):
+    """The classes that are registered for NumPy arrays: of ops, or of optimizers."""
+    from minitorch.autograd.engine import Op
     from minitorch.backend import fastpath
 
+    kind = kind or Op
+
     fastpath.ACTIVE[np]  # imports the kernels
-    return dict(fastpath._PATHS.get(namespace, {}))
+    found = fastpath._PATHS.get(namespace, {})
+    return {reference: fast for reference, fast in found.items() if issubclass(reference, kind)}
 
 
 class Watch:
@@ -86,6 +90,48 @@ def test_a_fast_path_is_a_whole_op():
             assert name in vars(fast) or any(
                 name in vars(c) for c in fast.__mro__[1:] if c is not reference and c not in reference.__mro__
             ), f"{fast.__name__} has no {name}"
+
+
+OPTIONS = [{}, {"weight_decay": 0.3}, {"betas": (0.5, 0.9), "eps": 1e-3}, {"maximize": True}, {"amsgrad": True},
+           {"weight_decay": 0.3, "decoupled_weight_decay": True}]  # fmt: skip
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_fast_optimizers_equal_their_textbook_updates(options):
+    """25 steps from the same start, on large and small parameters, contiguous or not: equal to rounding."""
+    import inspect
+
+    import minitorch
+    from minitorch.optim import Optimizer
+
+    for optimizer in fast_ops(kind=Optimizer):
+        if not set(options) <= set(inspect.signature(optimizer).parameters):
+            continue
+        sides = []
+        for reference in (False, True):
+            minitorch.manual_seed(0)
+            shapes = [(3,), (70, 50), (300, 400), ()]
+            parameters = [minitorch.nn.Parameter(minitorch.randn(*shape)) for shape in shapes]
+            parameters.append(minitorch.nn.Parameter(minitorch.randn(20, 60).t()))
+            start = [p.detach().clone() for p in parameters]
+            chosen = optimizer(parameters, lr=0.03, **options)
+            for _ in range(25):
+                for p in parameters:
+                    p.grad = minitorch.randn(*p.shape)
+                if reference:
+                    with minitorch.reference_ops():
+                        chosen.step()
+                else:
+                    chosen.step()
+            sides.append((parameters, chosen.state_dict()["state"]))
+        (fast, fast_state), (slow, slow_state) = sides
+        for a, b, c in zip(fast, slow, start):
+            assert not minitorch.equal(a, c)
+            np.testing.assert_allclose(a.detach().numpy(), b.detach().numpy(), rtol=2e-5, atol=2e-6)
+        for n in fast_state:
+            for name in fast_state[n]:
+                ours, theirs = (s[n][name].numpy() for s in (fast_state, slow_state))
+                np.testing.assert_allclose(ours, theirs, rtol=2e-5, atol=1e-6, err_msg=f"{optimizer.__name__} {name}")
 
 
 def test_the_kernels_can_be_deleted():

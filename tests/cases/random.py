@@ -4,7 +4,7 @@
 
 import numpy as np
 
-from tests.cases.table import E, S, named, probability, rough, row
+from tests.cases.table import E, S, large, named, probability, rough, row
 
 DRAWN = {"seeded": True, "gradient": False, "dtypes": (), "result": None, "tol": 4}
 
@@ -28,6 +28,6 @@ for name, args in FILLS.items():
 
 F = "nn.functional."
 row(F + "dropout", lambda d: [S(d(3, 4)), S(d(3, 4), 0.2), S(d(40), p=0.9), S(d(3), 0.0), S(d(3), 1.0),
-    S(d(3, 4), 0.5, training=False), S(d(0)), S(d()), rough(d.transposed(3, 4), 0.4)], seeded=True,
+    S(d(3, 4), 0.5, training=False), S(d(0)), S(d()), rough(d.transposed(3, 4), 0.4), large(d(40, 30), 0.3)], seeded=True,
     errors=lambda d: [E("(?s)1.5|-?0.*1", d(3), 1.5), E("-0.1", d(3), -0.1)])
 row("dropout", lambda d: [S(d(3, 4), 0.3, True), S(d(3, 4), 0.3, False)], seeded=True)

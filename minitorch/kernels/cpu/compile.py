@@ -11,11 +11,15 @@ from typing import Any
 import numba
 import numpy as np
 
+from ...backend import settings
+
 FLOAT32 = np.dtype(np.float32)
 GRAIN = 1 << 15  # elements below which a second thread costs more than it brings
 
 def _threads() -> int:
-    """As many as OMP_NUM_THREADS allows, which BLAS reads too; otherwise one for each core."""
+    """As many as `set_num_threads` says, or as OMP_NUM_THREADS allows, which BLAS reads too; otherwise one for each core."""
+    if settings.num_threads is not None:
+        return settings.num_threads
     given = os.environ.get("OMP_NUM_THREADS", "")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min(int(given), cores)) if given.isdigit() else cores

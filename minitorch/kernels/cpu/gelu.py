@@ -7,11 +7,11 @@ import math
 import numpy as np
 
 from ...backend.fastpath import fast_path
-from ...ops.activation import GELU
+from ...ops.activation import GELU, GELUTanh
 from .compile import kernel, over_rows, plain
 from .fastmath import erf, exp
 
-HALF = np.float32(0.5)
+ONE, HALF = np.float32(1), np.float32(0.5)
 ROOT = np.float32(1 / math.sqrt(2))
 DENSITY = np.float32(1 / math.sqrt(2 * math.pi))
 
@@ -28,23 +28,53 @@ def _backward(dy, x, dx, start, stop):
         dx[i] = dy[i] * (HALF + HALF * erf(x[i] * ROOT) + x[i] * DENSITY * exp(-HALF * x[i] * x[i]))
 
 
+# GELUTanh: (1 + tanh u) / 2 is the sigmoid of 2u
+TWO_ROOT = np.float32(2 * math.sqrt(2 / math.pi))
+CUBE = np.float32(0.044715)
+SLOPE = np.float32(3 * 0.044715)
+
+
+@kernel("T[::1], T[::1], intp, intp")
+def _tanh_forward(x, y, start, stop):
+    for i in range(start, stop):
+        u = TWO_ROOT * (x[i] + CUBE * x[i] * x[i] * x[i])
+        y[i] = x[i] / (ONE + exp(-u))
+
+
+@kernel("T[::1], T[::1], T[::1], intp, intp")
+def _tanh_backward(dy, x, dx, start, stop):
+    for i in range(start, stop):
+        square = x[i] * x[i]
+        s = ONE / (ONE + exp(-TWO_ROOT * (x[i] + CUBE * x[i] * square)))
+        dx[i] = dy[i] * (s + x[i] * s * (ONE - s) * TWO_ROOT * (ONE + SLOPE * square))
+
+
 @fast_path(GELU, "numpy")
 class GELUCPU(GELU):
     @staticmethod
     def accepts(x):
         return plain(x)
 
+    kernels = _forward, _backward
+
     def forward(self, x):
         y = np.empty_like(x)
-        over_rows(_forward, x.size, x.size, x.reshape(-1), y.reshape(-1))
+        over_rows(self.kernels[0], x.size, x.size, x.reshape(-1), y.reshape(-1))
         self.save(x)
         return y
 
     def backward(self, dy):
         (x,) = self.saved
         dx = np.empty_like(x)
-        over_rows(_backward, x.size, x.size, np.ascontiguousarray(dy).reshape(-1), x.reshape(-1), dx.reshape(-1))
+        over_rows(self.kernels[1], x.size, x.size, np.ascontiguousarray(dy).reshape(-1), x.reshape(-1), dx.reshape(-1))
         return dx
 
     def reference_saved(self):
         return self.saved
+
+
+@fast_path(GELUTanh, "numpy")
+class GELUTanhCPU(GELUTanh):
+    kernels = _tanh_forward, _tanh_backward
+    accepts = staticmethod(GELUCPU.accepts)
+    forward, backward, reference_saved = GELUCPU.forward, GELUCPU.backward, GELUCPU.reference_saved

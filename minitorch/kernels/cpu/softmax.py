@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from ...backend.fastpath import fast_path
-from ...ops.softmax import Softmax
+from ...ops.softmax import LogSoftmax, Softmax
 from .compile import kernel, over_rows, plain
 from .fastmath import exp
 
-ONE = np.float32(1)
+ZERO, ONE = np.float32(0), np.float32(1)
 
 
 @kernel("T[:,::1], T[:,::1], intp, intp")
@@ -19,7 +19,7 @@ def _forward(x, y, start, stop):
         top = x[i, 0]
         for j in range(n):
             top = max(top, x[i, j])
-        total = np.float32(0)
+        total = ZERO
         for j in range(n):
             e = exp(x[i, j] - top)
             y[i, j] = e
@@ -33,11 +33,37 @@ def _forward(x, y, start, stop):
 def _backward(dy, y, dx, start, stop):
     n = y.shape[1]
     for i in range(start, stop):
-        total = np.float32(0)
+        total = ZERO
         for j in range(n):
             total += dy[i, j] * y[i, j]
         for j in range(n):
             dx[i, j] = y[i, j] * (dy[i, j] - total)
+
+
+@kernel("T[:,::1], T[:,::1], intp, intp")
+def _log_forward(x, y, start, stop):
+    n = x.shape[1]
+    for i in range(start, stop):
+        top = x[i, 0]
+        for j in range(n):
+            top = max(top, x[i, j])
+        total = ZERO
+        for j in range(n):
+            total += exp(x[i, j] - top)
+        shift = top + np.log(total)
+        for j in range(n):
+            y[i, j] = x[i, j] - shift
+
+
+@kernel("T[:,::1], T[:,::1], T[:,::1], intp, intp")
+def _log_backward(dy, y, dx, start, stop):
+    n = y.shape[1]
+    for i in range(start, stop):
+        total = ZERO
+        for j in range(n):
+            total += dy[i, j]
+        for j in range(n):
+            dx[i, j] = dy[i, j] - exp(y[i, j]) * total
 
 
 @fast_path(Softmax, "numpy")
@@ -46,10 +72,12 @@ class SoftmaxCPU(Softmax):
     def accepts(x, *, axis=-1):
         return (axis == -1 or axis == x.ndim - 1) and plain(x)
 
+    kernels = _forward, _backward
+
     def forward(self, x, *, axis=-1):
         y = np.empty_like(x)
         rows = (-1, x.shape[-1])
-        over_rows(_forward, x.size // x.shape[-1], x.size, x.reshape(rows), y.reshape(rows))
+        over_rows(self.kernels[0], x.size // x.shape[-1], x.size, x.reshape(rows), y.reshape(rows))
         self.save(y)
         return y
 
@@ -58,8 +86,15 @@ class SoftmaxCPU(Softmax):
         dx = np.empty_like(y)
         rows = (-1, y.shape[-1])
         dy = np.ascontiguousarray(dy)
-        over_rows(_backward, y.size // y.shape[-1], y.size, dy.reshape(rows), y.reshape(rows), dx.reshape(rows))
+        over_rows(self.kernels[1], y.size // y.shape[-1], y.size, dy.reshape(rows), y.reshape(rows), dx.reshape(rows))
         return dx
 
     def reference_saved(self):
         return (self.saved[0], -1)
+
+
+@fast_path(LogSoftmax, "numpy")
+class LogSoftmaxCPU(LogSoftmax):
+    kernels = _log_forward, _log_backward
+    accepts = staticmethod(SoftmaxCPU.accepts)
+    forward, backward, reference_saved = SoftmaxCPU.forward, SoftmaxCPU.backward, SoftmaxCPU.reference_saved

@@ -1,0 +1,61 @@
+"""Cross-entropy from logits: a row is read twice while it stays in cache, and no matrix of probabilities is kept."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ...backend.fastpath import fast_path
+from ...ops.loss import CrossEntropy
+from .compile import kernel, over_rows, plain
+from .fastmath import exp
+
+ZERO = np.float32(0)
+
+
+@kernel("T[:,::1], int64[::1], boolean[::1], T[::1], T[::1], intp, intp")
+def _forward(z, target, keep, lse, y, start, stop):
+    n = z.shape[1]
+    for i in range(start, stop):
+        top = z[i, 0]
+        for j in range(n):
+            top = max(top, z[i, j])
+        total = ZERO
+        for j in range(n):
+            total += exp(z[i, j] - top)
+        lse[i] = np.log(total) + top
+        y[i] = lse[i] - z[i, target[i]] if keep[i] else ZERO
+
+
+@kernel("T[::1], T[:,::1], int64[::1], boolean[::1], T[::1], T[:,::1], intp, intp")
+def _backward(dy, z, target, keep, lse, dz, start, stop):
+    n = z.shape[1]
+    for i in range(start, stop):
+        g = dy[i] if keep[i] else ZERO
+        for j in range(n):
+            dz[i, j] = g * exp(z[i, j] - lse[i])
+        dz[i, target[i]] -= g
+
+
+@fast_path(CrossEntropy, "numpy")
+class CrossEntropyCPU(CrossEntropy):
+    @staticmethod
+    def accepts(z, *, target, weight, ignore_index, smoothing):
+        return weight is None and not smoothing and plain(z)
+
+    def forward(self, z, *, target, weight, ignore_index, smoothing):
+        keep = target != ignore_index
+        t = np.where(keep, target, 0).astype(np.int64, copy=False)
+        lse, y = np.empty(len(z), z.dtype), np.empty(len(z), z.dtype)
+        over_rows(_forward, len(z), z.size, z, t, keep, lse, y)
+        self.save(z, t, keep, lse)
+        return y
+
+    def backward(self, dy):
+        z, t, keep, lse = self.saved
+        dz = np.empty_like(z)
+        over_rows(_backward, len(z), z.size, np.ascontiguousarray(dy), z, t, keep, lse, dz)
+        return dz
+
+    def reference_saved(self):
+        z, t, keep, _ = self.saved
+        return z, t, keep, np.ones(z.shape[1], z.dtype), 0.0
