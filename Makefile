@@ -9,7 +9,7 @@ TEST_TOOLS = pytest hypothesis 'setuptools>=77'
 LINT_TOOLS = 'ruff==0.17.*' 'mypy==2.4.*'
 ARGS =
 
-.PHONY: help demo test test-parity lint bench clean
+.PHONY: help demo test test-parity lessons lesson test-lessons lint docs mutants bench clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -24,9 +24,29 @@ test: $(VENV)/for-test ## the tests; without PyTorch those that compare with it 
 test-parity: $(VENV)/for-parity ## installs PyTorch; the tests that compare with it
 	$(RUN) -m pytest -m "parity and not gpu" $(ARGS)
 
+lessons: $(VENV)/for-lessons ## builds the notebooks that are older than their sources, and the atlas; ARGS=--all, ARGS="04 05"
+	$(RUN) -m lessons.machinery $(ARGS)
+
+# The copy in lessons/work is the learner's own: nothing overwrites it.
+lesson: $(VENV)/for-lessons ## opens a lesson in Jupyter: make lesson N=05
+	@file=$$(ls lessons/$(or $(N),00)_*.ipynb 2>/dev/null) || { \
+	    echo "No lesson $(N). There are:" >&2; ls lessons | grep ipynb >&2; exit 1; }; \
+	mkdir -p lessons/work && cp -n $$file lessons/work/; \
+	$(RUN) -m jupyter lab lessons/work/$$(basename $$file) $(ARGS)
+
+test-lessons: $(VENV)/for-lessons ## every notebook, solved and learner's, two at a time
+	$(RUN) -m pytest lessons -n 2 --dist worksteal $(ARGS)
+
 lint: $(VENV)/for-lint ## ruff and mypy
 	$(RUN) -m ruff check .
 	$(RUN) -m mypy
+
+docs: $(VENV)/for-test ## writes docs/ops.md, the list of all operations, from the code
+	$(RUN) -m docs.make_ops
+
+# With PyTorch, because only the comparison with it says that a forward pass is wrong; gradients need no oracle.
+mutants: $(VENV)/for-parity ## do the tests notice? every op made wrong in many small ways; ARGS="--family softmax --sample 100"
+	$(RUN) -m tests.mutants $(ARGS)
 
 bench: $(VENV)/for-parity ## beside PyTorch, in one run each: one small op, the fast kernels, a training step of BERT
 	$(RUN) -m benchmarks.overhead
@@ -40,10 +60,12 @@ clean: ## removes .venv and all caches; results in runs/ stay
 # --- set-up: a stamp for each purpose, renewed when setup.cfg changes -------------------------------------------------
 
 $(VENV)/for-demo: EXTRAS = fast,examples
-$(VENV)/for-test: EXTRAS = fast,examples
+$(VENV)/for-test: EXTRAS = fast,examples,tensorboard
 $(VENV)/for-test: TOOLS = $(TEST_TOOLS)
-$(VENV)/for-parity: EXTRAS = fast,examples,parity
+$(VENV)/for-parity: EXTRAS = fast,examples,tensorboard,parity
 $(VENV)/for-parity: TOOLS = $(TEST_TOOLS)
+$(VENV)/for-lessons: EXTRAS = fast,lessons
+$(VENV)/for-lessons: TOOLS = pytest pytest-xdist
 $(VENV)/for-lint: EXTRAS = fast
 $(VENV)/for-lint: TOOLS = $(LINT_TOOLS)
 

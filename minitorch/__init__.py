@@ -129,6 +129,7 @@ from .ops.elementwise import (
     cosh,
     erf,
     erfc,
+    erfinv,
     exp,
     exp2,
     expm1,
@@ -166,6 +167,8 @@ from .ops.index import (
 )
 from .ops.linalg import (
     det,
+    logdet,
+    slogdet,
 )
 from .ops.matmul import (
     addmm,
@@ -204,6 +207,16 @@ from .ops.random import (
     randperm,
     seed,
     set_rng_state,
+)
+from .ops.recurrent import (
+    gru,
+    gru_cell,
+    lstm,
+    lstm_cell,
+    rnn_relu,
+    rnn_relu_cell,
+    rnn_tanh,
+    rnn_tanh_cell,
 )
 from .ops.reduce import (
     all,
@@ -305,13 +318,68 @@ from .printing import set_printoptions
 from .tensor import Size, Tensor
 
 from . import linalg, nn, optim, utils, version  # isort: skip
+from .explain import explain
 from .serialization import load, save
 
 double, float, half, int, long, short = float64, float32, float16, int32, int64, int16
-concat = concatenate = cat
-clip, absolute, ger, multiply, divide, subtract, negative = clamp, abs, outer, mul, div, sub, neg
-greater, greater_equal, less, less_equal, not_equal = gt, ge, lt, le, ne
-swapaxes, arccos, arcsin, arctan = transpose, acos, asin, atan
+from .amp import GradScaler, autocast  # noqa: E402
+from .amp.autocast_mode import (  # noqa: E402
+    clear_autocast_cache,
+    get_autocast_cpu_dtype,
+    get_autocast_dtype,
+    get_autocast_gpu_dtype,
+    is_autocast_cache_enabled,
+    is_autocast_enabled,
+    set_autocast_cache_enabled,
+    set_autocast_dtype,
+)
+from .backend.random import default_generator  # noqa: E402
+from .backend.settings import (  # noqa: E402
+    are_deterministic_algorithms_enabled,
+    can_cast,
+    channels_last,
+    channels_last_3d,
+    compile,
+    contiguous_format,
+    get_default_device,
+    get_deterministic_debug_mode,
+    get_float32_matmul_precision,
+    get_num_interop_threads,
+    get_num_threads,
+    is_anomaly_check_nan_enabled,
+    is_anomaly_enabled,
+    is_deterministic_algorithms_warn_only_enabled,
+    is_storage,
+    layout,
+    memory_format,
+    preserve_format,
+    set_anomaly_enabled,
+    set_default_device,
+    set_default_tensor_type,
+    set_deterministic_debug_mode,
+    set_float32_matmul_precision,
+    set_flush_denormal,
+    set_num_interop_threads,
+    set_num_threads,
+    strided,
+    typename,
+    use_deterministic_algorithms,
+)
+from .legacy import (  # noqa: E402
+    BFloat16Tensor,
+    BoolTensor,
+    ByteTensor,
+    CharTensor,
+    DoubleTensor,
+    FloatTensor,
+    HalfTensor,
+    IntTensor,
+    LongTensor,
+    ShortTensor,
+)
+from .ops.aliases import FUNCTIONS as _second_names  # noqa: E402
+
+globals().update(_second_names)  # arccos, concat, exp_ ...
 from math import e, inf, nan, pi  # noqa: E402
 
 from .nn.functional import (  # noqa: E402  as PyTorch has them twice
@@ -341,7 +409,8 @@ from .missing import names as _names  # noqa: E402
 
 # imported when they are asked for
 __getattr__ = _names(__name__, lazy=(
-    "amp", "backends", "cuda", "datasets", "distributed", "distributions", "func", "models", "text", "vision",
+    "accelerator", "amp", "backends", "compiler", "cuda", "datasets", "distributed", "distributions", "func", "jit",
+    "models", "mps", "profiler", "random", "special", "testing", "text", "types", "vision", "viz", "xpu",
 ))  # fmt: skip
 
 # Overflow, 0/0 and log(0) give inf and NaN in silence, as PyTorch does; NumPy's warnings stay on in other modules.
