@@ -24,7 +24,6 @@ COMPLEX = "complex dtypes are out of scope; keep the real and the imaginary part
 ONE_PROCESS = "minitorch trains in one process, on one device"
 NOT_COMPILED = "there is no compiler: minitorch.compile returns its argument, and a function runs as it is written"
 ADVICE = {
-    "vmap": "write the batch dimension out, or loop and stack",
     "fft": COMPLEX, "stft": COMPLEX, "istft": COMPLEX, "complex": COMPLEX, "polar": COMPLEX, "real": COMPLEX,
     "imag": COMPLEX, "view_as_real": COMPLEX, "view_as_complex": COMPLEX,
     **dict.fromkeys(("complex32", "complex64", "complex128", "cfloat", "cdouble"), COMPLEX),
@@ -33,7 +32,6 @@ ADVICE = {
     **dict.fromkeys(("quantization", "quantize_per_tensor", "qint8", "quint8", "ao"), "tensors are not quantized"),
     **dict.fromkeys(("onnx", "hub", "export", "fx", "package"),
                     "save the weights with minitorch.save(model.state_dict(), file)"),
-    "profiler": "Python's own cProfile sees every operation",
     **dict.fromkeys(("init_process_group", "distributed", "rpc"), ONE_PROCESS),
     **dict.fromkeys(("_dynamo", "_inductor", "jit", "compiler"), NOT_COMPILED),
     "register_backward_hook": "use register_full_backward_hook, which sees all gradients",

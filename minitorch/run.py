@@ -25,22 +25,40 @@ COMPAT = str(Path(__file__).parent / "compat")  # holds `torch` and `torchvision
 
 # PyTorch's name -> minitorch's, longest first. A folder of PyTorch's that is one file here, and the other way round.
 RENAMED = {
+    "torch.utils.data._utils": "minitorch.utils.data",
+    "torch.utils.hooks": "minitorch.nn.hooks",
+    "torch.nn.common_types": "minitorch.types",
     "torch.multiprocessing": "multiprocessing",
     "torch.optim.adamw": "minitorch.optim.adam",
     "torch.autograd.variable": "minitorch.autograd",
+    "torch.functional": "minitorch",
     "torchvision": "minitorch.vision",
     "torch": "minitorch",
 }
 
+# Programs import these at their top and use them late, if at all: the module is there and empty, its names are explained.
+EMPTY = ("torch.hub", "torch.onnx", "torch.quantization", "torch.utils.model_zoo")
+
 
 def own_name(name: str) -> str | None:
     """minitorch's name of one of PyTorch's modules; None for anything else."""
-    if name.startswith("torch.nn.modules"):  # its files are cut differently: every class is in nn
+    if name.startswith("torch.nn.modules."):  # its files are cut differently: every class is in nn
         return "minitorch.nn"
     for theirs, ours in RENAMED.items():
         if name == theirs or name.startswith(theirs + "."):
             return ours + name[len(theirs) :]
     return None
+
+
+def _empty(name: str) -> types.ModuleType:
+    """A module of which every name is missing, and says so."""
+    from .missing import names
+
+    module = types.ModuleType(name)
+    module.__spec__, module.__loader__ = importlib.machinery.ModuleSpec(name, None), None
+    vars(module)["__getattr__"] = names(name)
+    sys.modules[name] = module
+    return module
 
 
 class Answer(importlib.abc.MetaPathFinder, importlib.abc.Loader):
@@ -50,12 +68,13 @@ class Answer(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         ours = own_name(fullname)
         if ours is None:
             return None
+        module: types.ModuleType | None
         try:
             module = importlib.import_module(ours)
         except ModuleNotFoundError as error:
             if error.name is None or not (ours + ".").startswith(error.name + "."):
                 raise  # minitorch's module is there, something that it needs is not
-            module = None
+            module = _empty(ours) if fullname in EMPTY else None
         spec = importlib.machinery.ModuleSpec(fullname, self, is_package=hasattr(module, "__path__"))
         spec.loader_state = module
         if module is None and not fullname.startswith(("torch.", "torchvision.")):
@@ -77,6 +96,19 @@ class Answer(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         module.__spec__, module.__loader__ = self.own
 
 
+class _Modules(types.ModuleType):
+    """torch.nn.modules, also where a program only names it: torch.nn.modules.sparse.Embedding. See own_name."""
+
+    FILES = (
+        "adaptive", "channelshuffle", "fold", "instancenorm", "lazy", "pixelshuffle", "sparse", "utils"
+    )  # fmt: skip
+
+    def __getattr__(self, name: str) -> Any:
+        from . import nn
+
+        return nn if name in self.FILES else getattr(nn, name)
+
+
 def answer_torch() -> None:
     """From here on `import torch` and `import torchvision` give minitorch, in this process and in those it starts."""
     if any(isinstance(finder, Answer) for finder in sys.meta_path):
@@ -91,6 +123,8 @@ def answer_torch() -> None:
     minitorch.__version__ = f"{TORCH}+minitorch.{minitorch.__version__}"  # programs ask for PyTorch's version
     dtypes.NAMESPACE = "torch"  # dtypes and sizes print as PyTorch's
     sys.modules["torch"] = minitorch
+    minitorch.nn.modules = sys.modules["minitorch.nn.modules"] = _Modules("minitorch.nn.modules")
+    minitorch.nn.modules.__path__ = []  # a package
     sys.path.insert(1, COMPAT)  # multiprocessing hands sys.path on
     paths = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     if COMPAT not in paths:
@@ -151,7 +185,11 @@ def main(arguments: list[str] | None = None) -> None:
     except Exception as error:
         # the traceback from the program's first line on, without this file's own
         trace = error.__traceback__
-        while trace and trace.tb_next and trace.tb_frame.f_code.co_filename in (__file__, runpy.__file__, "<frozen runpy>"):
+        while (
+            trace
+            and trace.tb_next
+            and trace.tb_frame.f_code.co_filename in (__file__, runpy.__file__, "<frozen runpy>")
+        ):
             trace = trace.tb_next
         sys.excepthook(type(error), error.with_traceback(trace), trace)
         hint = _hint(error)

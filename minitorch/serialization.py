@@ -43,7 +43,7 @@ import numpy as np
 
 from .backend.devices import device, namespace_of, to_device, to_numpy
 from .backend.dtypes import DTYPES, OF_NUMPY, dtype
-from .tensor import Size, Tensor
+from .tensor import Size, Tensor, wrap
 from .utils.files import CODES, NUMPY, LoadError, atomic_file, no_constant, raw_bytes, reader, write_arrays
 
 __all__ = ["LoadError", "atomic_file", "load", "load_safetensors", "save", "save_safetensors"]
@@ -478,7 +478,7 @@ def _restored(bases: dict[str, np.ndarray], records: list[dict], locate: Callabl
                 raise failure(advice) from error
         array = moved[key]
         array = _view(array, record) if "strides" in record else array[...]
-        tensor = Tensor(array, requires_grad=record.get("requires_grad", False) is True)
+        tensor = wrap(array, requires_grad=record.get("requires_grad", False) is True)
         if kind == "parameter":
             from .nn import Parameter
 
@@ -625,7 +625,7 @@ def load_safetensors(path: Any, device: Any = "cpu") -> dict[str, Tensor]:
             if kind not in OF_NUMPY:
                 place = source.start + begin
                 raise source.error(f"tensor {name!r} has dtype {kind}, which minitorch's tensors do not have", place)
-            tensors[name] = Tensor(to_device(source.array(name, checksums.get(name)), home))
+            tensors[name] = wrap(to_device(source.array(name, checksums.get(name)), home))
     for alias, name in source.metadata.items():
         if name in tensors and alias not in tensors and alias not in ("format", CHECKSUM):
             tensors[alias] = tensors[name]

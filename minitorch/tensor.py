@@ -54,11 +54,14 @@ class Tensor:
     __array_priority__ = 100
     __array_ufunc__ = None  # array * tensor goes to Tensor.__rmul__
 
-    def __init__(self, array: Any, requires_grad: bool = False):
-        self.array = array
-        self._counter = [0]
-        if requires_grad:
-            self.requires_grad = True
+    def __init__(self, *data: Any, device: Any = None):
+        """PyTorch's oldest constructor: Tensor([1, 2]) or Tensor(2, 3), float32 whatever comes (legacy.py).
+
+        `minitorch.tensor(data)` is the one to use; inside minitorch it is `wrap(array)`, on the array's own memory.
+        """
+        from .legacy import initialize
+
+        initialize(self, data, device)
 
     if TYPE_CHECKING:  # the operations, added by `tensor_method` in ops/
 
@@ -136,6 +139,14 @@ class Tensor:
     @property
     def is_cuda(self) -> bool:
         return self.device.type == "cuda"
+
+    @property
+    def is_cpu(self) -> bool:
+        return self.device.type == "cpu"
+
+    def get_device(self) -> int:
+        """The number of the GPU that holds it; -1 on the CPU."""
+        return (self.device.index or 0) if self.is_cuda else -1
 
     @property
     def itemsize(self) -> int:
@@ -268,7 +279,7 @@ class Tensor:
 
     def detach(self) -> Tensor:
         """The same memory, outside the graph."""
-        out = Tensor(self.array[...])
+        out = wrap(self.array[...])
         out._counter = self._counter
         return out
 
@@ -402,15 +413,10 @@ class Tensor:
             return memo[id(self)]
         if self.grad_fn is not None:
             raise RuntimeError("only leaf tensors can be deep-copied: this one was made by an operation; detach() it")
-        out = self._rebuild(self.array.copy(), self._requires_grad)
+        out = wrap(self.array.copy(), self._requires_grad, type(self))
         memo[id(self)] = out
         if self.grad is not None:
             out.grad = self.grad.__deepcopy__(memo)
-        return out
-
-    def _rebuild(self, array: Any, requires_grad: bool) -> Tensor:
-        out = type(self).__new__(type(self))
-        Tensor.__init__(out, array, requires_grad)
         return out
 
     def __reduce__(self):
@@ -419,11 +425,19 @@ class Tensor:
         return _restore, (type(self), to_numpy(self.array), self._requires_grad, str(self.device))
 
 
+def wrap(array: Any, requires_grad: bool = False, cls: type[Tensor] = Tensor) -> Any:
+    """A tensor on an array's own memory: what everything here makes tensors with."""
+    tensor = object.__new__(cls)
+    tensor.array = array
+    tensor._counter = [0]
+    if requires_grad:
+        tensor.requires_grad = True
+    return tensor
+
+
 def _restore(cls: type[Tensor], array: np.ndarray, requires_grad: bool, where: str) -> Tensor:
     array = array.view(dtypes.OF_NUMPY[array.dtype].numpy)  # a dtype that travelled is equal, but not identical
-    out = cls.__new__(cls)
-    Tensor.__init__(out, devices.to_device(array, device(where)), requires_grad)
-    return out
+    return wrap(devices.to_device(array, device(where)), requires_grad, cls)
 
 
 class RemovableHandle:

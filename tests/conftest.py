@@ -18,6 +18,17 @@ def pytest_collection_modifyitems(items):
             item.add_marker("parity")
 
 
+def pytest_terminal_summary(terminalreporter):
+    """What PyTorch's own sample databases said (tests/oracle.py), if they were run."""
+    import sys
+
+    oracle = sys.modules.get("tests.oracle")
+    if oracle is not None and any(oracle.REPORT.outcomes.values()):
+        terminalreporter.section("PyTorch's sample databases")
+        for line in oracle.REPORT.lines():
+            terminalreporter.line(line)
+
+
 @pytest.fixture(scope="session")
 def torch_library():
     """PyTorch behind the harness's methods."""

@@ -148,6 +148,10 @@ def ignoring_cross_entropy(m, x):
     return m.nn.functional.cross_entropy(x.reshape(1, 2), m.tensor([-100]))
 
 
+def certain_cross_entropy(m, x):
+    return m.nn.functional.binary_cross_entropy(x, m.tensor([1.0, 0.0, 0.0], dtype=x.dtype), reduction="sum")
+
+
 CONVENTIONS = [  # at a point without a derivative: which value is the gradient, given dy = 1
     ("abs", lambda m, x: x.abs(), [0.0, -2.0], [0.0, -1.0]),
     ("relu", lambda m, x: x.relu(), [0.0, 1.0], [0.0, 1.0]),
@@ -155,6 +159,7 @@ CONVENTIONS = [  # at a point without a derivative: which value is the gradient,
     ("sign", lambda m, x: x.sign(), [0.0], [0.0]),
     ("clamp at its bounds", lambda m, x: x.clamp(-1, 1), [-1.0, 1.0, 1.5], [1.0, 1.0, 0.0]),
     ("hardtanh at its bounds", lambda m, x: m.nn.functional.hardtanh(x), [-1.0, 1.0, 0.5], [0.0, 0.0, 1.0]),
+    ("hardsigmoid at its corners", lambda m, x: m.nn.functional.hardsigmoid(x), [-3.0, 3.0, 4.0], [0.0, 0.0, 0.0]),
     ("maximum of equals", lambda m, x: m.maximum(x, m.ones_like(x)), [1.0, 2.0, 0.0], [0.5, 1.0, 0.0]),
     ("minimum of equals", lambda m, x: m.minimum(x, m.ones_like(x)), [1.0, 2.0, 0.0], [0.5, 0.0, 1.0]),
     ("amax: ties share", lambda m, x: x.amax(), [3.0, 1.0, 3.0], [0.5, 0.0, 0.5]),
@@ -178,9 +183,11 @@ CONVENTIONS = [  # at a point without a derivative: which value is the gradient,
     ("cumprod with a zero", lambda m, x: x.cumprod(0).sum(), [2.0, 0.0, 3.0], [1.0, 8.0, 0.0]),
     ("logsumexp of -inf", lambda m, x: x.logsumexp(0), [-np.inf, 0.0], [0.0, 1.0]),
     ("logsumexp of nothing but -inf", lambda m, x: x.logsumexp(0), [-np.inf, -np.inf], [0.0, 0.0]),
+    ("logcumsumexp of nothing but -inf", lambda m, x: x.logcumsumexp(0), [-np.inf, -np.inf], [0.0, 0.0]),
     ("softmax with -inf", lambda m, x: x.softmax(0)[1], [-np.inf, 0.0, 0.0], [0.0, 0.25, -0.25]),
     ("a change of dtype", lambda m, x: (x.double() * 3).float() * 2, [1.0], [6.0]),
     ("embedding's padding row", padded_embedding, [5.0, 7.0], [0.0, 2.0]),
+    ("binary cross-entropy at 0 and 1", certain_cross_entropy, [0.0, 1.0, 0.0], [-1e12, 1e12, 0.0]),
     ("cross-entropy, every target ignored", ignoring_cross_entropy, [1.0, 2.0], [0.0, 0.0]),
 ]  # fmt: skip
 

@@ -321,3 +321,227 @@ def test_gradients_add_up(shape, seed):
     np.testing.assert_allclose(x.grad.numpy(), np.exp(a) + 2 * a, rtol=1e-12)
     (3 * x).sum().backward()
     np.testing.assert_allclose(x.grad.numpy(), np.exp(a) + 2 * a + 3, rtol=1e-12)
+
+
+# --- the rest of the families against NumPy --------------------------------------------------------------------------
+
+FEWER = settings(max_examples=30)
+
+
+def check_bilinear(out, *factors):
+    """<grad of each factor, factor> = <c, out>: linear in each."""
+    c, gradients = grads(out, *factors)
+    total = (c * out.detach().numpy()).sum()
+    for g, x in zip(gradients, factors):
+        assert g.shape == tuple(x.shape)
+        np.testing.assert_allclose((g * x.detach().numpy()).sum(), total, rtol=1e-8, atol=1e-8)
+
+
+@FEWER
+@given(npst.mutually_broadcastable_shapes(num_shapes=2, max_dims=3, min_side=0, max_side=3))
+def test_other_functions_of_two_operands_broadcast(shapes):
+    a, b = (values(s, 10 * i) for i, s in enumerate(shapes.input_shapes))
+    x, y = leaf(a), leaf(b)
+    positive = np.asarray(abs(a) + 0.5)
+    p, square = leaf(positive), a * a + b * b
+    with np.errstate(all="ignore"):
+        for ours, theirs, left, da, db in (
+            (minitorch.maximum(x, y), np.maximum(a, b), x, a > b, b > a),
+            (minitorch.minimum(x, y), np.minimum(a, b), x, a < b, b < a),
+            (minitorch.atan2(x, y), np.arctan2(a, b), x, b / square, -a / square),
+            (p**y, positive**b, p, b * positive ** (b - 1), positive**b * np.log(positive)),
+            (minitorch.logaddexp(x, y), np.logaddexp(a, b), x, 1 / (1 + np.exp(b - a)), 1 / (1 + np.exp(a - b))),
+        ):
+            assert tuple(ours.shape) == shapes.result_shape
+            np.testing.assert_allclose(ours.detach().numpy(), theirs, rtol=1e-12)
+            c, found = grads(ours, left, y)
+            for g, slope, shape in zip(found, (da, db), (a.shape, b.shape)):
+                expected = undo_broadcast(np.broadcast_to(c * slope, shapes.result_shape), shape)
+                np.testing.assert_allclose(g, expected, rtol=1e-9, atol=1e-10)
+
+
+@FEWER
+@given(shape_and_axes(SOLID))
+def test_other_reductions(drawn):
+    shape, axes, keepdim = drawn
+    assume(axes)
+    a = values(shape)
+    x = leaf(a)
+    y = x.amin(axes, keepdim=keepdim)
+    np.testing.assert_array_equal(y.detach().numpy(), a.min(axes, keepdims=keepdim))
+    check_linear(x, y)
+    y = x.std(axes, correction=0, keepdim=keepdim)
+    np.testing.assert_allclose(y.detach().numpy(), a.std(axes, keepdims=keepdim), rtol=1e-10, atol=1e-12)
+    check_linear(x, y)  # homogeneous, as the norm is
+    y = x.norm(2, axes, keepdim)
+    np.testing.assert_allclose(y.detach().numpy(), np.sqrt((a * a).sum(axes, keepdims=keepdim)), rtol=1e-12)
+    check_linear(x, y)
+    axis = axes[0]
+    y = x.prod(axis, keepdim=keepdim)
+    np.testing.assert_allclose(y.detach().numpy(), a.prod(axis, keepdims=keepdim), rtol=1e-12)
+    c, (g,) = grads(y, x)
+    c = c if keepdim else np.expand_dims(c, axis)
+    np.testing.assert_allclose(g, c * a.prod(axis, keepdims=True) / a, rtol=1e-9)
+    for name in ("argmax", "argmin"):
+        k = getattr(x, name)(axis, keepdim)
+        np.testing.assert_array_equal(k.numpy(), getattr(a, name)(axis, keepdims=keepdim))
+    value, k = x.max(axis, keepdim=keepdim)
+    np.testing.assert_array_equal(value.detach().numpy(), a.max(axis, keepdims=keepdim))
+    check_linear(x, value)
+    np.testing.assert_array_equal(x.any(axis).numpy(), a.any(axis))
+    np.testing.assert_allclose(x.cumprod(axis).detach().numpy(), a.cumprod(axis), rtol=1e-12)
+
+
+@FEWER
+@given(SOLID, st.data())
+def test_views(shape, data):
+    """Values, gradients, and that the memory is the same."""
+    a = values(shape)
+    x = leaf(a)
+    axis = data.draw(st.integers(-a.ndim, a.ndim - 1))
+    n = a.shape[axis]
+    start = data.draw(st.integers(0, n - 1))
+    length = data.draw(st.integers(0, n - start))
+    size = data.draw(st.integers(1, n))
+    step = data.draw(st.integers(1, 3))
+    to = data.draw(st.integers(-a.ndim, a.ndim - 1))
+    new = data.draw(st.integers(-a.ndim - 1, a.ndim))
+    front = tuple(data.draw(st.lists(st.integers(1, 3), max_size=2)))
+    windows = np.moveaxis(np.lib.stride_tricks.sliding_window_view(a, size, axis), axis % a.ndim, 0)[::step]
+    parts = [
+        (x.narrow(axis, start, length), np.take(a, range(start, start + length), axis)),
+        (x.select(axis, start), np.take(a, start, axis)),
+        (x.movedim(axis, to), np.moveaxis(a, axis, to)),
+        (x.transpose(axis, to), np.swapaxes(a, axis, to)),
+        (x.unsqueeze(new), np.expand_dims(a, new)),
+        (x.squeeze(), np.squeeze(a)),
+        (x.expand(*front, *shape), np.broadcast_to(a, (*front, *shape))),
+        (x.unfold(axis, size, step), np.moveaxis(windows, 0, axis % a.ndim)),
+        (x.flatten(axis % a.ndim), a.reshape(*shape[: axis % a.ndim], -1)),
+    ]
+    if a.ndim > 1:
+        offset = data.draw(st.integers(-3, 3))
+        parts += [(x.tril(offset), np.tril(a, offset)), (x.triu(offset), np.triu(a, offset))]
+        if axis % a.ndim != to % a.ndim and -a.shape[axis] < offset < a.shape[to]:
+            parts.append((x.diagonal(offset, axis, to), a.diagonal(offset, axis, to)))
+    for y, expected in parts:
+        np.testing.assert_array_equal(y.detach().numpy(), expected)
+        check_linear(x, y)
+
+
+@FEWER
+@given(SOLID, st.data())
+def test_writing_at_an_index(shape, data):
+    """y = x with v at the index: dx is 0 there, dv is dy there, summed where v was broadcast."""
+    a = values(shape)
+    index = data.draw(
+        st.one_of(
+            npst.basic_indices(shape, allow_ellipsis=True),
+            npst.arrays(bool, shape),
+            st.tuples(
+                npst.arrays(
+                    np.int64, st.integers(1, min(3, shape[0])), elements=st.integers(0, shape[0] - 1), unique=True
+                )
+            ),
+        )
+    )
+    assume(forward_only(index))
+    target = a[index].shape
+    v = values(data.draw(st.sampled_from([target, target[1:], (1,) * len(target)])), 7)
+    assume(v.ndim <= len(target) and np.broadcast_shapes(v.shape, target) == target)
+    x, w = leaf(a), leaf(v)
+    parts = index if isinstance(index, tuple) else (index,)
+    ours = tuple(minitorch.from_numpy(i) if isinstance(i, np.ndarray) else i for i in parts)
+    y = x.clone()
+    y[ours] = w
+    expected = a.copy()
+    expected[index] = v
+    np.testing.assert_array_equal(y.detach().numpy(), expected)
+    c, (gx, gv) = grads(y, x, w)
+    kept = c.copy()
+    kept[index] = 0
+    np.testing.assert_allclose(gx, kept)
+    np.testing.assert_allclose(gv, undo_broadcast(c[index], v.shape), atol=1e-12)
+
+
+@FEWER
+@given(SOLID, st.lists(st.integers(0, 3), min_size=1, max_size=4), st.data())
+def test_joining_and_parting(shape, lengths, data):
+    """Pieces of different lengths: cat and split undo each other, in values and gradients."""
+    axis = data.draw(st.integers(-len(shape), len(shape) - 1))
+    sizes = [tuple(n if i == axis % len(shape) else m for i, m in enumerate(shape)) for n in lengths]
+    arrays = [values(size, i) for i, size in enumerate(sizes)]
+    pieces = [leaf(a) for a in arrays]
+    whole = minitorch.cat(pieces, axis)
+    joined = np.concatenate(arrays, axis)
+    np.testing.assert_array_equal(whole.detach().numpy(), joined)
+    c, found = grads(whole, *pieces)
+    for g, expected in zip(found, np.split(c, np.cumsum(lengths)[:-1], axis)):
+        np.testing.assert_array_equal(g, expected)
+    x = leaf(joined)
+    parts = x.split(lengths, axis)
+    for part, expected in zip(parts, arrays):
+        np.testing.assert_array_equal(part.detach().numpy(), expected)
+    which = data.draw(st.integers(0, len(parts) - 1))
+    check_linear(x, parts[which])  # the others get no gradient
+    rows = [leaf(values(shape, i)) for i in range(len(lengths))]
+    stacked = minitorch.stack(rows, axis)
+    np.testing.assert_array_equal(
+        stacked.detach().numpy(), np.stack([values(shape, i) for i in range(len(rows))], axis)
+    )
+    c, found = grads(stacked, *rows)
+    for i, g in enumerate(found):
+        np.testing.assert_array_equal(g, np.take(c, i, axis % (len(shape) + 1) if axis >= 0 else axis))
+    if joined.shape[axis]:
+        chunks = x.chunk(data.draw(st.integers(1, 4)), axis)
+        np.testing.assert_array_equal(np.concatenate([p.detach().numpy() for p in chunks], axis), joined)
+        for part, expected in zip(x.unbind(axis), np.moveaxis(joined, axis, 0)):
+            np.testing.assert_array_equal(part.detach().numpy(), expected)
+
+
+@FEWER
+@given(st.data())
+def test_einsum_of_one_and_three_operands_and_an_ellipsis(data):
+    sizes = {letter: data.draw(st.integers(1, 3)) for letter in "abcd"}
+    terms = [
+        data.draw(st.lists(st.sampled_from("abc"), unique=True, max_size=2))
+        for _ in range(data.draw(st.integers(1, 3)))
+    ]
+    letters = sorted({letter for term in terms for letter in term})
+    output = data.draw(st.lists(st.sampled_from(letters), unique=True, max_size=3)) if letters else []
+    lead = tuple(data.draw(st.lists(st.integers(1, 3), max_size=2)))
+    dots = "..." if lead else ""
+    equation = f"{','.join(dots + ''.join(term) for term in terms)}->{dots}{''.join(output)}"
+    arrays = [values((*lead, *(sizes[i] for i in term)), k) for k, term in enumerate(terms)]
+    factors = [leaf(a) for a in arrays]
+    out = minitorch.einsum(equation, *factors)
+    np.testing.assert_allclose(out.detach().numpy(), np.einsum(equation, *arrays), rtol=1e-9, atol=1e-10)
+    check_bilinear(out, *factors)
+    n = sizes["d"]
+    square = leaf(values((n, n)))
+    for equation in ("dd->d", "dd->"):
+        out = minitorch.einsum(equation, square)
+        np.testing.assert_allclose(out.detach().numpy(), np.einsum(equation, square.detach().numpy()), atol=1e-12)
+        check_linear(square, out)
+
+
+@FEWER
+@given(
+    npst.mutually_broadcastable_shapes(signature="(n,k),(k,m)->(n,m)", max_dims=2, min_side=1, max_side=3), st.data()
+)
+def test_other_products(shapes, data):
+    a, b = (values(s, i) for i, s in enumerate(shapes.input_shapes))
+    x, w = leaf(a), leaf(np.ascontiguousarray(values(b.shape[-2:], 4).T))
+    out = minitorch.nn.functional.linear(x, w)
+    np.testing.assert_allclose(out.detach().numpy(), a @ w.detach().numpy().T, rtol=1e-10, atol=1e-10)
+    check_bilinear(out, x, w)
+    axes = data.draw(st.integers(0, 1))
+    p, q = leaf(values(a.shape[-2:])), leaf(values(b.shape[-2:], 1))
+    out = minitorch.tensordot(p, q, axes)
+    np.testing.assert_allclose(
+        out.detach().numpy(), np.tensordot(p.detach().numpy(), q.detach().numpy(), axes), rtol=1e-10, atol=1e-10
+    )
+    check_bilinear(out, p, q)
+    u, v = leaf(values(a.shape[-1:])), leaf(values(b.shape[-1:], 2))
+    check_bilinear(minitorch.outer(u, v), u, v)
+    np.testing.assert_allclose(minitorch.outer(u, v).detach().numpy(), np.outer(u.detach().numpy(), v.detach().numpy()))

@@ -169,7 +169,12 @@ def test_shared_memory_is_shared_again(tmp_path):
     assert len(stored(tmp_path / "a.ckpt")) == 1
 
     x = minitorch.arange(10)
-    parts = {"left": x[:6], "right": x[4:], "reversed": minitorch.from_numpy(x.array[::-1]), "apart": minitorch.zeros(2)}
+    parts = {
+        "left": x[:6],
+        "right": x[4:],
+        "reversed": minitorch.from_numpy(x.array[::-1]),
+        "apart": minitorch.zeros(2),
+    }
     save(parts, tmp_path / "b.ckpt")  # none of them holds them all
     back = load(tmp_path / "b.ckpt")
     assert same(back, parts)

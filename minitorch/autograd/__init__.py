@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..tensor import Tensor
+from ..tensor import Tensor, wrap
 from . import engine
 from .function import Function
 from .grad_mode import (
@@ -40,7 +40,7 @@ def _cotangents(tensors: tuple, grads: tuple, name: str) -> list:
                     f"{name}: grad can be implicitly created only for scalar outputs; this one has shape "
                     f"{tuple(t.shape)}: sum it, or give the gradient"
                 )
-            g = Tensor(t.xp.ones(t.array.shape, t.array.dtype))
+            g = wrap(t.xp.ones(t.array.shape, t.array.dtype))
         if g.array.shape != t.array.shape:
             raise RuntimeError(
                 f"{name}: Mismatch in shape: the gradient has shape {tuple(g.shape)}, the tensor {tuple(t.shape)}"
@@ -96,7 +96,7 @@ def grad(
         )
     for i, (t, g) in enumerate(zip(inputs, found)):
         if g is None and materialize_grads:
-            found[i] = Tensor(t.xp.zeros(t.array.shape, t.array.dtype))
+            found[i] = wrap(t.xp.zeros(t.array.shape, t.array.dtype))
         elif g is None and not allow_unused:
             raise RuntimeError(
                 f"grad: input {i}, of shape {tuple(t.shape)}, appears not to have been used in the graph of the "

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from ..backend import dtypes
-from ..backend.devices import device_of, to_device
-from ..tensor import Tensor
+from ..backend.devices import CPU, device_of, to_device
+from ..tensor import Tensor, wrap
+from . import autocast
 
 _NUMBERS = (bool, int, float, np.bool_, np.integer, np.floating)
 _scalars: dict[tuple, Tensor] = {}
@@ -24,6 +25,9 @@ def apply_converted(op: Any, inputs: tuple, options: dict) -> Any:
         if not isinstance(t, (Tensor, *_NUMBERS)) and t is not None:
             hint = "; minitorch.from_numpy makes a tensor of it" if isinstance(t, np.ndarray) else ""
             raise TypeError(f"{op.__name__}: expected a Tensor for input {i}, got {type(t).__name__}{hint}")
+    if not tensors and getattr(op, "takes_numbers", False):  # minitorch.add(2, 3) is a tensor, as in PyTorch
+        tensors = [scalar(inputs[0], CPU, dtypes.number_dtype(inputs[0]))]
+        inputs = (*tensors, *inputs[1:])
     if not tensors:
         raise TypeError(f"{op.__name__}: expected at least one Tensor among its inputs, got {inputs!r}")
     where = _common_device(op, tensors)
@@ -41,7 +45,7 @@ def apply_converted(op: Any, inputs: tuple, options: dict) -> Any:
     low = wanted.numpy in dtypes.LOW_PRECISION
     computed = dtypes.float32 if low else wanted
     result = op.apply(*[_place(t, where, computed, True) for t in inputs], **options)
-    if not low:
+    if not low or (autocast.blocks and autocast.keeps_float32(op)):
         return result
     lower = lambda t: t.to(wanted) if t.dtype is computed else t  # noqa: E731
     return tuple(map(lower, result)) if isinstance(result, tuple) else lower(result)
@@ -68,16 +72,23 @@ def _place(t: Any, where: Any, wanted: dtypes.dtype, cast: bool) -> Any:
     return t.to(wanted) if cast and t.array.dtype != wanted.numpy else t
 
 
+def in_range(value: Any, wanted: dtypes.dtype) -> Any:
+    """The number, if `wanted` can hold it. uint8 takes -255 to -1 too, which wrap round, as in PyTorch."""
+    if wanted.category == 1 and not isinstance(value, (bool, np.bool_)):
+        limits = np.iinfo(wanted.numpy)
+        if not (limits.min or -limits.max) <= value <= limits.max:
+            raise RuntimeError(f"value {value} cannot be converted to {wanted} without overflow")
+    return value
+
+
 def scalar(value: Any, where: Any, wanted: dtypes.dtype) -> Tensor:
     """A Python number as a 0-d tensor. Kept, since the same few numbers come again and again."""
     key = (value, type(value), where, wanted)
     tensor = _scalars.get(key)
     if tensor is None:
-        if wanted.category == 1 and not isinstance(value, _NUMBERS[:1]):
-            limits = np.iinfo(wanted.numpy)
-            if not limits.min <= value <= limits.max:
-                raise RuntimeError(f"value {value} cannot be converted to {wanted} without overflow")
-        tensor = Tensor(to_device(np.array(value).astype(wanted.numpy), where))
+        if wanted.category == 1:  # beyond the dtype's limits it wraps round, as PyTorch's arithmetic does
+            in_range(value, dtypes.int64)
+        tensor = wrap(to_device(np.array(value).astype(wanted.numpy), where))
         if value and value == value:  # not 0.0 and -0.0, which are equal keys, nor NaN, which is none
             if len(_scalars) > 1000:
                 _scalars.clear()

@@ -262,7 +262,7 @@ class Op:
 
     def _reattach(self, array: Any, source: int) -> Tensor:
         """A saved array as the tensor that it was, at its place in the graph."""
-        tensor = Tensor(array)
+        tensor = wrap(array)
         if source < 0:
             tensor._requires_grad, tensor.grad_fn, tensor._index = True, self, -1 - source
         else:
@@ -375,7 +375,7 @@ def walk(
         if op.hooks is not None:
             for i, hooks in op.hooks.items():
                 if cell[i] is not None:
-                    g = _run_hooks(hooks, cell[i] if create_graph else Tensor(cell[i]))
+                    g = _run_hooks(hooks, cell[i] if create_graph else wrap(cell[i]))
                     cell[i] = g if create_graph else g.array
         if useful is not None:
             if op in catch:
@@ -392,7 +392,7 @@ def walk(
             _check_backward(op, cell, results)
 
     for leaf, g in leaves.items():
-        g = g if create_graph else Tensor(g)
+        g = g if create_graph else wrap(g)
         if leaf._hooks:
             g = _run_hooks(leaf._hooks, g, copy=not create_graph)
         leaves[leaf] = g
@@ -401,7 +401,7 @@ def walk(
     if accumulate:
         return []
     found = [leaves.get(key[0]) if not isinstance(key[0], Op) else caught.get(key) for key in wanted]
-    return [g if g is None or isinstance(g, Tensor) else Tensor(g) for g in found]
+    return [g if g is None or isinstance(g, Tensor) else wrap(g) for g in found]
 
 
 def _plus(a: Any, b: Any) -> Any:
@@ -465,7 +465,7 @@ def _zeros(op: Op, i: int, create_graph: bool) -> Any:
     if dtype not in FLOATING:
         return None
     zeros = op.xp.zeros(shape, dtype)
-    return Tensor(zeros) if create_graph else zeros
+    return wrap(zeros) if create_graph else zeros
 
 
 def _run_hooks(hooks: dict, g: Tensor, copy: bool = False) -> Tensor:

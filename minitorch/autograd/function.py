@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..backend.dtypes import FLOATING, OF_NUMPY
-from ..tensor import Tensor
+from ..tensor import Tensor, wrap
 from . import engine, views
 from .grad_mode import mode, no_grad
 
@@ -52,7 +52,7 @@ class Context:
         out = []
         for value, source in zip(node.saved, node.sources):
             leads_on = source is not None and (source[0] < 0 or node.edges[source[0]] is not None)
-            out.append(node._reattach(value, source[0]) if leads_on else value if value is None else Tensor(value))
+            out.append(node._reattach(value, source[0]) if leads_on else value if value is None else wrap(value))
         return tuple(out)
 
 
@@ -73,7 +73,7 @@ class FunctionNode(engine.Op):
 
     def backward_arrays(self, grads: Sequence) -> Sequence:
         with no_grad():
-            results = self.backward_tensors([g if g is None else Tensor(g) for g in grads])
+            results = self.backward_tensors([g if g is None else wrap(g) for g in grads])
         return [
             g if g is None else g.array[...] for g in results
         ]  # a view, of which a leaf takes a copy: it may be ctx's
@@ -190,7 +190,7 @@ class Function:
                     out = out.view_as(out)  # an input returned as it is: a tensor of its own
             if dirty:
                 views.check_writable(out, cls.__name__, True)
-            place = Tensor(out.array) if dirty else out
+            place = wrap(out.array) if dirty else out
             if not fixed:
                 place._requires_grad, place.grad_fn, place._index = True, node, i
             if dirty:
@@ -209,7 +209,7 @@ class Function:
         ]
         node.saved = tuple(t if t is None else t.array for t in saved)
         arrays = [None if any(args[i] is d for d in ctx._dirty) else args[i].array for i in places]
-        results = [w if isinstance(w, Tensor) else Tensor(None) for w in wrapped]
+        results = [w if isinstance(w, Tensor) else wrap(None) for w in wrapped]
         node._note_sources([args[i] for i in places], arrays, results, type(args[places[0]].array))
         ctx._to_save, ctx._node = (), weakref.proxy(node)  # the node owns its context: the way back must not be a cycle
         if mode.anomaly:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..tensor import Tensor
+from ..tensor import Tensor, wrap
 from . import grad
 from .grad_mode import enable_grad
 
@@ -36,7 +36,7 @@ def _finish(value: Any, create_graph: bool) -> Any:
 def _zeros_where_none(grads: tuple, inputs: tuple, strict: bool) -> tuple:
     if strict and any(g is None for g in grads):
         raise RuntimeError("strict=True: an output does not depend on one of the inputs")
-    return tuple(Tensor(t.xp.zeros(t.array.shape, t.array.dtype)) if g is None else g for g, t in zip(grads, inputs))
+    return tuple(wrap(t.xp.zeros(t.array.shape, t.array.dtype)) if g is None else g for g, t in zip(grads, inputs))
 
 
 def _grads(out: Tensor, inputs: tuple, v: Any, create_graph: bool, strict: bool = False) -> tuple:
@@ -80,7 +80,7 @@ def _directions(v: Any, inputs: tuple) -> tuple:
     if v is None:
         if len(inputs) > 1 or inputs[0].numel() != 1:
             raise RuntimeError("The vector v can only be None if the input is a single tensor with a single element")
-        return (Tensor(inputs[0].xp.ones(inputs[0].array.shape, inputs[0].array.dtype)),)
+        return (wrap(inputs[0].xp.ones(inputs[0].array.shape, inputs[0].array.dtype)),)
     vs = (v,) if isinstance(v, Tensor) else tuple(v)
     if len(vs) != len(inputs):
         raise RuntimeError(f"v has {len(vs)} tensors, the function {len(inputs)} inputs")
@@ -98,7 +98,7 @@ def jvp(func: Callable, inputs: Any, v: Any = None, create_graph: bool = False, 
         vs = _directions(v, inputs)
         products = []
         for out in outputs:
-            u = Tensor(out.xp.zeros(out.array.shape, out.array.dtype), requires_grad=True)
+            u = wrap(out.xp.zeros(out.array.shape, out.array.dtype), requires_grad=True)
             back = _grads(out, inputs, u, True, strict)
             linear = _add(tuple((b * w).sum() for b, w in zip(back, vs)))
             products.append(_grads(linear, (u,), None, create_graph)[0])
@@ -120,16 +120,14 @@ def jacobian(
             for i in range(out.numel()):
                 one_hot = out.xp.zeros(out.numel(), out.array.dtype)
                 one_hot[i] = 1
-                columns.append(_grads(out, inputs, Tensor(one_hot.reshape(out.array.shape)), create_graph, strict))
+                columns.append(_grads(out, inputs, wrap(one_hot.reshape(out.array.shape)), create_graph, strict))
             blocks = []
             for j, t in enumerate(inputs):
                 from ..ops.shape import stack
 
                 shape = (*out.shape, *t.shape)
                 blocks.append(
-                    stack([c[j] for c in columns]).reshape(shape)
-                    if columns
-                    else Tensor(t.xp.zeros(shape, t.array.dtype))
+                    stack([c[j] for c in columns]).reshape(shape) if columns else wrap(t.xp.zeros(shape, t.array.dtype))
                 )
             rows.append(blocks[0] if single else tuple(blocks))
     return _finish(rows[0] if single_out else tuple(rows), create_graph)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..backend.devices import to_numpy
-from ..tensor import Tensor
+from ..tensor import Tensor, wrap
 from . import grad
 from .grad_mode import enable_grad, no_grad
 
@@ -58,7 +58,7 @@ def _numeric(func: Callable, inputs: tuple, i: int, direction: np.ndarray, eps: 
     for sign in (1, -1):
         shifted = list(inputs)
         step = inputs[i].xp.asarray(direction * (sign * eps))
-        shifted[i] = Tensor(inputs[i].array + step)
+        shifted[i] = wrap(inputs[i].array + step)
         with no_grad():
             moved.append([to_numpy(o.array) for o in _outputs(func, tuple(shifted))])
     return [(a - b) / (2 * eps) for a, b in zip(*moved)]
@@ -82,7 +82,7 @@ def _check(func: Callable, inputs: tuple, checked: list, eps: float, atol: float
             for v in cotangents:
                 g = None
                 if out.requires_grad:
-                    given = Tensor(out.xp.asarray(v, dtype=out.array.dtype))
+                    given = wrap(out.xp.asarray(v, dtype=out.array.dtype))
                     (g,) = grad(out, inputs[i], given, retain_graph=True, allow_unused=True)
                 analytic_all = np.zeros(shape) if g is None else to_numpy(g.array)
                 if analytic_all.shape != shape:
@@ -106,7 +106,7 @@ def gradgradcheck(func: Callable, inputs: Any, grad_outputs: Any = None, **optio
         outputs = _outputs(func, inputs)
     rng = np.random.default_rng(1)
     if grad_outputs is None:
-        vs = tuple(Tensor(o.xp.asarray(rng.standard_normal(o.array.shape)), requires_grad=True) for o in outputs)
+        vs = tuple(wrap(o.xp.asarray(rng.standard_normal(o.array.shape)), requires_grad=True) for o in outputs)
     else:
         vs = _tuple(grad_outputs)
     checked = [i for i, t in enumerate(inputs) if isinstance(t, Tensor) and t.requires_grad]

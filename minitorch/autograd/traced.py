@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..backend.dtypes import OF_NUMPY
-from ..tensor import Tensor
+from ..tensor import Tensor, wrap
 
 
 def _ops():
@@ -27,13 +27,13 @@ def _lift(value: Any) -> Any:
         return value.tensor
     if isinstance(value, np.generic):  # NumPy's comparison of 0-d arrays
         value = np.asarray(value)
-    return Tensor(value) if hasattr(value, "dtype") and hasattr(value, "reshape") else value
+    return wrap(value) if hasattr(value, "dtype") and hasattr(value, "reshape") else value
 
 
 def unwrap(value: Any, xp: Any) -> Any:
     if value is None or isinstance(value, Tensor):
         return value
-    return value.tensor if isinstance(value, Traced) else Tensor(xp.asarray(value))
+    return value.tensor if isinstance(value, Traced) else wrap(xp.asarray(value))
 
 
 def _binary(name: str, reflected: bool = False):
@@ -134,16 +134,37 @@ def _tensor_function(name: str):
 FUNCTIONS: dict[str, Any] = {
     **{
         name: _tensor_function(name)
-        for name in ("exp", "log", "log1p", "expm1", "sqrt", "square", "sin", "cos", "tan", "sinh", "cosh", "tanh",
-                     "abs", "sign", "reciprocal")  # fmt: skip
+        for name in (
+            "exp",
+            "log",
+            "log1p",
+            "expm1",
+            "sqrt",
+            "square",
+            "sin",
+            "cos",
+            "tan",
+            "sinh",
+            "cosh",
+            "tanh",
+            "abs",
+            "sign",
+            "reciprocal",
+        )  # fmt: skip
     },
     **{
         numpy_name: _tensor_function(name)
         for numpy_name, name in (
-            ("add", "add"), ("subtract", "sub"), ("multiply", "mul"), ("divide", "div"), ("power", "pow"),
-            ("matmul", "matmul"), ("maximum", "maximum"), ("minimum", "minimum"),
+            ("add", "add"),
+            ("subtract", "sub"),
+            ("multiply", "mul"),
+            ("divide", "div"),
+            ("power", "pow"),
+            ("matmul", "matmul"),
         )  # fmt: skip
     },
+    "maximum": lambda a, b: _ops().arithmetic.Maximum.apply(_lift(a), _lift(b)),
+    "minimum": lambda a, b: _ops().arithmetic.Minimum.apply(_lift(a), _lift(b)),
     "negative": lambda x: -Traced(_lift(x)),
     "where": lambda c, a, b: _ops().where(_lift(c), _lift(a), _lift(b)),
     "sum": lambda x, axis=None, keepdims=False: Traced(_lift(x)).sum(axis, keepdims),

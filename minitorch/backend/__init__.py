@@ -5,6 +5,18 @@ from .dtypes import dtype, get_default_dtype, promote_types, set_default_dtype
 from .fastpath import fast_path, reference_ops
 
 __all__ = [
-    "CPU", "device", "device_of", "dtype", "fast_path", "get_default_dtype", "namespace_for", "namespace_of",
-    "promote_types", "reference_ops", "register_namespace", "set_default_dtype", "to_device", "to_numpy",
+    "CPU",
+    "device",
+    "device_of",
+    "dtype",
+    "fast_path",
+    "get_default_dtype",
+    "namespace_for",
+    "namespace_of",
+    "promote_types",
+    "reference_ops",
+    "register_namespace",
+    "set_default_dtype",
+    "to_device",
+    "to_numpy",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from types import ModuleType
 from typing import Any
 
@@ -53,6 +54,16 @@ class device:
 
     def __reduce__(self):
         return device, (str(self),)
+
+    def __enter__(self) -> device:
+        """`with device("cuda"):` new tensors are made there when no device is said."""
+        namespace_for(self)
+        _default.before = [*_default.before, _default.device]
+        _default.device = self
+        return self
+
+    def __exit__(self, *exc: Any) -> None:
+        *_default.before, _default.device = _default.before
 
 
 _KNOWN = {"cpu", "cuda"}
@@ -130,3 +141,23 @@ def to_device(array: Any, where: device) -> Any:
 
 
 CPU = device("cpu")
+
+
+class _Default(threading.local):
+    """Where new tensors are made when no device is said. Each thread has its own, as in PyTorch."""
+
+    device = CPU
+    before: list = []
+
+
+_default = _Default()
+
+
+def get_default() -> device:
+    """The device of new tensors for which none is said."""
+    return _default.device
+
+
+def set_default(where: device) -> None:
+    """Makes `where` that device."""
+    _default.device = where

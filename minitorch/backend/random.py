@@ -10,10 +10,9 @@ The engine is a Mersenne Twister, mt19937, with the classic seeding of 2002. Two
     w32   the next 32-bit word                          u32 = (w32 mod 2^24) 2^-24     24 random bits, in [0, 1)
     w64   the next two words, the first one on top      u64 = (w64 mod 2^53) 2^-53     53 random bits, in [0, 1)
 
-Where PyTorch has several streams for one draw, this is the one followed: that of contiguous results (a `normal_` of a
-tensor that is not contiguous draws, whatever its size, like one of fewer than 16 numbers), and that of processors other
-than Intel's (on those `bernoulli_` with a scalar p, and so dropout, and `exponential_`, and so `multinomial` without
-replacement, may run in Intel's MKL, which is another generator altogether).
+Where PyTorch has several streams for one draw, this is the one followed: that of processors other than Intel's (on
+those `bernoulli_` with a scalar p, and so dropout, and `exponential_`, and so `multinomial` without replacement, may
+run in Intel's MKL, which is another generator altogether).
 """
 
 from __future__ import annotations
@@ -219,7 +218,9 @@ class Generator:
                     part[part == last.astype(dtype)] = first.astype(dtype)
         return out
 
-    def normal(self, shape: Any, mean: float = 0.0, std: float = 1.0, dtype: Any = np.float32) -> Any:
+    def normal(
+        self, shape: Any, mean: float = 0.0, std: float = 1.0, dtype: Any = np.float32, blocks: bool = True
+    ) -> Any:
         """Normal numbers by Box-Muller: from u1, u2 uniform on [0, 1)
 
             r = sqrt(-2 log(1 - u1)),  a = 2 pi u2:      r cos(a) and r sin(a) are independent and normal.
@@ -229,7 +230,7 @@ class Generator:
         block of their own, so the last 16 are made again from 16 new words; before that float32 and float64 draw, and
         lose, the words of the last n mod 16. (float16 and bfloat16, which do not store their uniforms, draw no such.)
 
-        Fewer than 16: one at a time, in float64 for every dtype, where u2 gives r and u1 the angle. The sine waits in
+        Fewer than 16, or without `blocks`: one at a time, in float64 for every dtype, where u2 gives r and u1 the angle. The sine waits in
         the generator, for the next draw of this kind.
         """
         dtype, mean, std = _float_dtype("normal", dtype), float(mean), float(std)
@@ -238,7 +239,7 @@ class Generator:
         with self._drawing(), np.errstate(over="ignore"):
             out = self.xp.empty(shape, dtype)
             flat = out.reshape(-1)
-            if flat.size < 16:
+            if flat.size < 16 or not blocks:
                 flat[...] = _round(self._single_normals(flat.size) * std + mean, dtype)
                 return out
             compute = _computed_in(dtype)
@@ -515,7 +516,9 @@ class DeviceGenerator(Generator):
     def _words32(self, n: int) -> Any:
         return self._words64((n + 1) // 2).view(np.uint32)[:n]
 
-    def normal(self, shape: Any, mean: float = 0.0, std: float = 1.0, dtype: Any = np.float32) -> Any:
+    def normal(
+        self, shape: Any, mean: float = 0.0, std: float = 1.0, dtype: Any = np.float32, blocks: bool = True
+    ) -> Any:
         """Normal numbers by Box-Muller: the first half of the uniforms are the radii, the second half the angles."""
         dtype, mean, std = _float_dtype("normal", dtype), float(mean), float(std)
         if not std >= 0:

@@ -38,4 +38,4 @@ def _add_rows(target: np.ndarray, rows: np.ndarray, values: np.ndarray) -> None:
     order = np.argsort(rows, kind="stable")
     rows = rows[order]
     starts = np.flatnonzero(np.concatenate(([True], rows[1:] != rows[:-1])))
-    target[rows[starts]] += np.add.reduceat(values[order], starts, axis=0)
+    target[rows[starts]] += np.add.reduceat(values[order], starts, axis=0, dtype=target.dtype)

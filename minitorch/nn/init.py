@@ -217,6 +217,7 @@ def sparse_(tensor, sparsity, std=0.01, generator=None):
         tensor[minitorch.randperm(rows)[:zeros], column] = 0
     return tensor
 
+
 from ..missing import names as _names  # noqa: E402
 
 __getattr__ = _names(__name__)

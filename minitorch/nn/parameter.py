@@ -1,6 +1,6 @@
 """Parameters: the tensors that a model learns."""
 
-from ..tensor import Tensor
+from ..tensor import Tensor, wrap
 
 
 class Parameter(Tensor):
@@ -21,7 +21,7 @@ class Parameter(Tensor):
                 f"Only Tensors of floating point dtype can require gradients, got {data.dtype}: "
                 "pass requires_grad=False for an integer parameter"
             )
-        super().__init__(data.array, requires_grad=requires_grad)
+        vars(self).update(vars(wrap(data.array, requires_grad)))
         self._counter = data._counter  # one memory, one version counter
 
     def __deepcopy__(self, memo):
@@ -45,6 +45,6 @@ class Buffer(Tensor):
             data = minitorch.empty(0)
         if not isinstance(data, Tensor):
             raise TypeError(f"Buffer() needs a Tensor, got {type(data).__name__}")
-        super().__init__(data.array, requires_grad=data.requires_grad)
+        vars(self).update(vars(wrap(data.array, data.requires_grad)))
         self._counter = data._counter
         self.persistent = persistent

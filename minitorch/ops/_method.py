@@ -35,6 +35,13 @@ def in_place(function: Callable, name: str) -> Callable:
     return method
 
 
+def need_tensors(name: str, *values: Any) -> None:
+    """A TypeError for what must be a tensor and is a number."""
+    for value in values:
+        if not isinstance(value, Tensor):
+            raise TypeError(f"{name}(): expected a Tensor, got {type(value).__name__}")
+
+
 def as_tensor_like(value: Any, like: Tensor) -> Tensor:
     """A Python number as a 0-d tensor beside `like`; tensors as they are."""
     from ..autograd.convert import scalar

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from ..autograd import views
+from ..autograd.autocast import casts
 from ..autograd.engine import Op
 from ..tensor import Tensor
 from . import special
@@ -14,7 +15,10 @@ from .arithmetic import clamp, where
 
 
 class ReLU(Op):
-    """y = max(x, 0).                         dx = dy [x > 0]          (0 at 0; y > 0 exactly where x > 0)"""
+    """y = max(x, 0).                         dx = dy [x > 0]          (0 at 0; y > 0 exactly where x > 0)
+
+    Lesson 06.
+    """
 
     def forward(self, x):
         y = self.xp.maximum(x, self.xp.zeros((), x.dtype))
@@ -39,7 +43,7 @@ class LeakyReLU(Op):
 
 
 class Tanh(Op):
-    """y = tanh x.                            dx = dy (1 - y^2)"""
+    """y = tanh x.                            dx = dy (1 - y^2)      Lesson 06."""
 
     promote = "float"
 
@@ -57,6 +61,8 @@ class Sigmoid(Op):
     """y = 1 / (1 + e^-x).                    dx = dy y (1 - y)
 
     Computed as (1 + tanh(x/2)) / 2 would lose small values; e^-|x| never overflows.
+
+    Lesson 03.
     """
 
     promote = "float"
@@ -73,7 +79,7 @@ class Sigmoid(Op):
 
 
 class Logit(Op):
-    """y = log(x / (1 - x)).                  dx = dy / (x (1 - x))"""
+    """y = log(x / (1 - x)).                  dx = dy / (x (1 - x)), NaN where y is"""
 
     promote = "float"
 
@@ -83,7 +89,7 @@ class Logit(Op):
 
     def backward(self, dy):
         (x,) = self.saved
-        return dy / (x * (1 - x))
+        return self.xp.where((x < 0) | (x > 1), float("nan"), dy / (x * (1 - x)))
 
 
 class LogSigmoid(Op):
@@ -105,6 +111,8 @@ class GELU(Op):
     """y = x P(x),  P(x) = (1 + erf(x / sqrt 2)) / 2, the normal distribution function.      arXiv:1606.08415
 
     dx = dy (P(x) + x p(x)),  p(x) = e^(-x^2/2) / sqrt(2 pi)
+
+    Lesson 06.
     """
 
     promote = "float"
@@ -140,6 +148,8 @@ class GELUTanh(Op):
     """y = x (1 + t) / 2,  t = tanh(u),  u = sqrt(2/pi) (x + 0.044715 x^3): GELU's approximation.
 
     dx = dy ((1 + t) / 2 + x (1 - t^2) u' / 2),  u' = sqrt(2/pi) (1 + 3 * 0.044715 x^2)
+
+    Lesson 06.
     """
 
     promote = "float"
@@ -345,6 +355,10 @@ def mish(input, inplace=False):
 
 def hardtanh(input, min_val=-1.0, max_val=1.0, inplace=False):
     """x, but not below min_val nor above max_val; no gradient at and beyond them."""
+    if min_val > max_val:
+        raise ValueError(f"hardtanh: min_val cannot be greater than max_val, got {min_val} and {max_val}")
+    if not input.dtype.is_floating_point:
+        min_val, max_val = int(min_val), int(max_val)
     y = where((input > min_val) & (input < max_val), input, clamp(input.detach(), min_val, max_val))
     return _into(input, y, inplace, "hardtanh_")
 
@@ -406,6 +420,7 @@ def threshold(input, threshold, value, inplace=False):
 
 
 @tensor_method
+@casts
 def prelu(input, weight):
     """x where x > 0, else weight * x: one weight, or one for each channel, input (N, C, ...) (arXiv:1502.01852)."""
     _floating(input, "prelu")

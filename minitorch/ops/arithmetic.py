@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..autograd.convert import scalar
+from ..autograd.convert import in_range, scalar
 from ..autograd.engine import Op
 from ..backend import dtypes
 from ..tensor import Tensor
-from ._method import tensor_method, unbroadcast
+from ._method import need_tensors, tensor_method, unbroadcast
 from .comparison import isnan
 
 
@@ -42,7 +42,12 @@ class Clone(Op):
 
 
 class Add(Op):
-    """y = a + b.                             da = dy,  db = dy            (summed back where broadcast)"""
+    """y = a + b.                             da = dy,  db = dy            (summed back where broadcast)
+
+    Lesson 01.
+    """
+
+    takes_numbers = True
 
     def forward(self, a, b):
         if a.shape != b.shape:
@@ -57,7 +62,9 @@ class Add(Op):
 
 
 class Sub(Op):
-    """y = a - b.                             da = dy,  db = -dy"""
+    """y = a - b.                             da = dy,  db = -dy      Lesson 01."""
+
+    takes_numbers = True
 
     def forward(self, a, b):
         self.save(a.shape, b.shape)
@@ -69,7 +76,9 @@ class Sub(Op):
 
 
 class Mul(Op):
-    """y = a b.                               da = dy b,  db = dy a"""
+    """y = a b.                               da = dy b,  db = dy a      Lesson 01."""
+
+    takes_numbers = True
 
     def forward(self, a, b):
         shapes = None if a.shape == b.shape else (a.shape, b.shape)
@@ -84,9 +93,11 @@ class Mul(Op):
 
 
 class Div(Op):
-    """y = a / b.                             da = dy / b,  db = -dy a / b^2"""
+    """y = a / b.                             da = dy / b,  db = -dy a / b^2      Lesson 01."""
 
     promote = "float"
+
+    takes_numbers = True
 
     def forward(self, a, b):
         self.save(a if self.needs[1] else None, b, a.shape)
@@ -104,22 +115,29 @@ class FloorDivide(Op):
 
     differentiable = False
 
+    takes_numbers = True
+
     def forward(self, a, b):
         if b.dtype.kind != "f" and (b == 0).any():
             raise RuntimeError("ZeroDivisionError: integer division by zero")
         return self.xp.floor_divide(a, b)
 
 
-class TruncDivide(Op):
-    """y = a / b rounded toward zero: da = db = 0."""
+class RoundedDivide(Op):
+    """y = a / b rounded down or toward zero: da = db = 0."""
 
-    def forward(self, a, b):
+    takes_numbers = True
+
+    def forward(self, a, b, *, rounding):
         self.save(a.shape, b.shape)
         if b.dtype.kind != "f":
             if (b == 0).any():
                 raise RuntimeError("ZeroDivisionError: integer division by zero")
-            return self.xp.floor_divide(a - self.xp.fmod(a, b), b)  # exact: a - fmod(a, b) is a multiple of b
-        return self.xp.trunc(self.xp.divide(a, b))
+            if rounding == "trunc":
+                a = a - self.xp.fmod(a, b)  # a multiple of b: the division is exact
+        elif rounding == "trunc":
+            return self.xp.trunc(self.xp.divide(a, b))
+        return self.xp.floor_divide(a, b)
 
     def backward(self, dy):
         a, b = self.saved
@@ -173,8 +191,6 @@ class Pow(Op):
     """
 
     def forward(self, a, b):
-        if a.dtype.kind != "f" and b.dtype.kind != "f" and b.ndim == 0 and b.dtype.kind == "i" and b < 0:
-            raise RuntimeError("Integers to negative integer powers are not allowed; make one of them a float")
         y = self.xp.power(a, b) if a.dtype.kind == "f" else _integer_power(self.xp, a, b)
         self.save(a, b, y if self.needs[1] else None)
         return y
@@ -203,7 +219,7 @@ def _integer_power(xp, a, b):
 
 
 class PowNumber(Op):
-    """y = x^p for a number p.                dx = dy p x^(p-1)"""
+    """y = x^p for a number p.                dx = dy p x^(p-1)      Lesson 01."""
 
     def forward(self, x, *, exponent):
         self.save(x, exponent)
@@ -215,7 +231,7 @@ class PowNumber(Op):
         x, p = self.saved
         if p == 2:
             return dy * (x + x)
-        return dy * (p * x ** (p - 1)) if p != 0 else dy * self.xp.zeros_like(x)
+        return dy * (p * x ** (p - 1)) if p != 0 else self.xp.zeros_like(x)
 
 
 class Maximum(Op):
@@ -307,6 +323,7 @@ def sub(input, other, *, alpha=1):
 @tensor_method
 def rsub(input, other, *, alpha=1):
     """other - alpha * input."""
+    need_tensors("rsub", input)
     return sub(other, input, alpha=alpha)
 
 
@@ -321,10 +338,8 @@ def div(input, other, *, rounding_mode=None):
     """input / other; rounding_mode None: true division, "floor": rounded down, "trunc": rounded toward zero."""
     if rounding_mode is None:
         return Div.apply(input, other)
-    if rounding_mode == "floor":
-        return floor_divide(input, other)
-    if rounding_mode == "trunc":
-        return TruncDivide.apply(input, other)
+    if rounding_mode in ("floor", "trunc"):
+        return RoundedDivide.apply(input, other, rounding=rounding_mode)
     raise RuntimeError(f"div: rounding_mode must be None, 'trunc' or 'floor', got {rounding_mode!r}")
 
 
@@ -346,6 +361,7 @@ def remainder(input, other):
 @tensor_method(inplace=True)
 def fmod(input, other):
     """The remainder with the sign of `input`, C's fmod."""
+    need_tensors("fmod", input)
     return Fmod.apply(input, other)
 
 
@@ -363,6 +379,8 @@ def pow(input, exponent):
     if not isinstance(exponent, Tensor) and isinstance(input, Tensor):
         if input.dtype.is_floating_point:
             return PowNumber.apply(input, exponent=exponent)
+        if isinstance(exponent, int) and exponent < 0:
+            raise RuntimeError("Integers to negative integer powers are not allowed; make one of them a float")
     return Pow.apply(input, exponent)
 
 
@@ -375,18 +393,21 @@ def square(input):
 @tensor_method
 def maximum(input, other):
     """The larger of each pair; NaN if one is NaN; a tie shares the gradient."""
+    need_tensors("maximum", input, other)
     return Maximum.apply(input, other)
 
 
 @tensor_method
 def minimum(input, other):
     """The smaller of each pair; NaN if one is NaN; a tie shares the gradient."""
+    need_tensors("minimum", input, other)
     return Minimum.apply(input, other)
 
 
 @tensor_method(inplace=True)
 def clamp(input, min=None, max=None):
     """input, but not below min nor above max. Bounds are numbers or tensors."""
+    need_tensors("clamp", input)
     if min is None and max is None:
         raise RuntimeError("clamp: at least one of min and max must be given")
     if isinstance(min, Tensor) or isinstance(max, Tensor):
@@ -401,7 +422,6 @@ def clamp(input, min=None, max=None):
     return Clamp.apply(input.to(d), lowest=min, highest=max)
 
 
-tensor_method(inplace=True, name="clip")(clamp)
 clip = clamp
 
 
@@ -449,10 +469,8 @@ def masked_fill(input, mask, value):
         if value.ndim:
             raise RuntimeError(f"masked_fill: expected a number or a 0-d tensor as value, got {value.ndim} dimensions")
         value = value.to(input.dtype)
-    elif dtypes.number_dtype(value).category > input.dtype.category:
-        raise RuntimeError(f"masked_fill: value {value} cannot be converted to {input.dtype} without loss")
     else:
-        value = scalar(value, input.device, input.dtype)
+        value = scalar(in_range(value, input.dtype), input.device, input.dtype)
     return Where.apply(mask, value, input)
 
 
@@ -462,15 +480,26 @@ def lerp(input, end, weight):
     return input + (end - input) * weight
 
 
+def _precise(input: Tensor, a: Tensor, b: Tensor) -> tuple:
+    """a and b in the dtype of a sum with input, if a dtype is another: the product is not rounded before."""
+    if a.dtype is b.dtype is input.dtype:
+        return a, b
+    tensors = (input, a, b)
+    d = dtypes.result_dtype([t.dtype for t in tensors if t.ndim], [t.dtype for t in tensors if not t.ndim], [])
+    return a.to(d), b.to(d)
+
+
 @tensor_method(inplace=True)
 def addcmul(input, tensor1, tensor2, *, value=1):
     """input + value * tensor1 * tensor2."""
+    tensor1, tensor2 = _precise(input, tensor1, tensor2)
     return add(input, tensor1 * tensor2, alpha=value)
 
 
 @tensor_method(inplace=True)
 def addcdiv(input, tensor1, tensor2, *, value=1):
     """input + value * tensor1 / tensor2."""
+    tensor1, tensor2 = _precise(input, tensor1, tensor2)
     return add(input, tensor1 / tensor2, alpha=value)
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 
+from ..autograd.autocast import casts
 from ..autograd.engine import Op
 from ..backend import dtypes
-from ..tensor import Tensor
+from ..tensor import Tensor, wrap
 from ._method import constant
 from .arithmetic import where
 from .index import IndexAdd
@@ -88,8 +89,8 @@ def embedding_bag(
     rows = embedding(flat, weight, padding_idx, max_norm, norm_type, scale_grad_by_freq, sparse)
     if padding_idx is not None:
         kept = xp.flatnonzero(flat.array != padding_idx % weight.array.shape[0])
-        rows, bags = rows[Tensor(kept)], bags[kept]
-        per_sample_weights = None if per_sample_weights is None else per_sample_weights.reshape(-1)[Tensor(kept)]
+        rows, bags = rows[wrap(kept)], bags[kept]
+        per_sample_weights = None if per_sample_weights is None else per_sample_weights.reshape(-1)[wrap(kept)]
     if mode == "max":
         return _largest(rows, bags, n_bags)
     if per_sample_weights is not None:
@@ -98,7 +99,7 @@ def embedding_bag(
     if mode == "sum":
         return y
     counts = xp.maximum(xp.bincount(bags, minlength=n_bags), 1).astype(weight.array.dtype)
-    return y / Tensor(counts[:, None])
+    return y / wrap(counts[:, None])
 
 
 def _bags(input, offsets, include_last_offset):
@@ -131,8 +132,8 @@ def _largest(rows, bags, n_bags):
     table = xp.full((n_bags, int(column.max()) + 1 if n else 1), n, dtype=xp.int64)
     table[bags, column] = xp.arange(n)
     padded = cat([rows, rows.new_full((1, rows.shape[1]), -math.inf)])
-    largest = padded[Tensor(table)].max(1)[0]
-    return where(Tensor(table[:, :1] < n), largest, 0.0)
+    largest = padded[wrap(table)].max(1)[0]
+    return where(wrap(table[:, :1] < n), largest, 0.0)
 
 
 def _renormalize(weight: Tensor, index, max_norm: float, norm_type: float) -> None:
@@ -145,6 +146,7 @@ def _renormalize(weight: Tensor, index, max_norm: float, norm_type: float) -> No
     weight.bump_version()
 
 
+@casts
 def scaled_dot_product_attention(
     query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, scale=None, enable_gqa=False
 ):
@@ -167,10 +169,14 @@ def scaled_dot_product_attention(
             f"scaled_dot_product_attention: query {tuple(query.shape)}, key {tuple(key.shape)} and value "
             f"{tuple(value.shape)} do not fit: expected (..., L, E), (..., S, E), (..., S, Ev)"
         )
+    kind = query.dtype
+    if kind.numpy in dtypes.LOW_PRECISION and kind is key.dtype is value.dtype:  # rounded once, at the end
+        query, key, value = query.float(), key.float(), value.float()
+        attn_mask = attn_mask.float() if attn_mask is not None and attn_mask.dtype is kind else attn_mask
     scores = matmul(query * (1 / math.sqrt(query.shape[-1]) if scale is None else scale), key.transpose(-2, -1))
     if is_causal:
         length, source = scores.shape[-2:]
-        attn_mask = Tensor(scores.xp.tri(length, source, dtype=bool))
+        attn_mask = wrap(scores.xp.tri(length, source, dtype=bool))
     if attn_mask is None:
         weights = softmax(scores, -1)
     elif attn_mask.dtype is dtypes.bool_:
@@ -184,4 +190,4 @@ def scaled_dot_product_attention(
         from .random import dropout
 
         weights = dropout(weights, dropout_p)
-    return matmul(weights, value)
+    return matmul(weights, value).to(kind)

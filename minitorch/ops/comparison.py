@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from ..autograd.engine import Op
-from ..tensor import Tensor
-from ._method import tensor_method
+from ..tensor import Tensor, wrap
+from ._method import need_tensors, tensor_method
 
 
 class Compare(Op):
@@ -32,7 +32,10 @@ class Test(Op):
 
 
 def _comparison(name: str, function: str) -> Any:
+    numbers = not name.startswith("logical")  # may be compared with
+
     def call(input, other):
+        need_tensors(name, *(input,) if numbers else (input, other))
         return Compare.apply(input, other, function=function)
 
     call.__name__ = call.__qualname__ = name
@@ -93,10 +96,13 @@ logical_not = _test("logical_not", "Whether each element is zero.")
 @tensor_method
 def isclose(input, other, rtol=1e-05, atol=1e-08, equal_nan=False):
     """|input - other| <= atol + rtol |other|, element by element."""
+    need_tensors("isclose", input, other)
     if input.dtype is not other.dtype:
         raise RuntimeError(f"isclose: expected tensors of one dtype, got {input.dtype} and {other.dtype}")
+    if rtol < 0 or atol < 0:
+        raise RuntimeError(f"isclose: expected rtol and atol not below zero, got {rtol} and {atol}")
     xp = input.xp
-    return Tensor(xp.asarray(xp.isclose(input.detach().array, other.detach().array, rtol, atol, equal_nan)))
+    return wrap(xp.asarray(xp.isclose(input.detach().array, other.detach().array, rtol, atol, equal_nan)))
 
 
 @tensor_method

@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from ..autograd.autocast import casts
 from ..autograd.engine import Op
 from ..tensor import Tensor
 from ._windows import add_columns, batched, output_size, read_columns, read_sizes
@@ -246,16 +247,19 @@ def _convolve(name: str, n: int, input, weight, bias, stride, padding, dilation,
     return y if had_batch else y.squeeze(0)
 
 
+@casts
 def conv1d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
     """The convolution of (B, C, L) or (C, L) with weight (O, C/groups, k). padding: an integer, 'same' or 'valid'."""
     return _convolve("conv1d", 1, input, weight, bias, stride, padding, dilation, groups)
 
 
+@casts
 def conv2d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
     """The convolution of (B, C, H, W) or (C, H, W) with weight (O, C/groups, kh, kw)."""
     return _convolve("conv2d", 2, input, weight, bias, stride, padding, dilation, groups)
 
 
+@casts
 def conv3d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
     """The convolution of (B, C, D, H, W) or (C, D, H, W) with weight (O, C/groups, kd, kh, kw)."""
     return _convolve("conv3d", 3, input, weight, bias, stride, padding, dilation, groups)
@@ -288,16 +292,19 @@ def _transpose(name: str, n: int, input, weight, bias, stride, padding, output_p
     return y if had_batch else y.squeeze(0)
 
 
+@casts
 def conv_transpose1d(input, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1):
     """The transposed convolution of (B, C, L) or (C, L) with weight (C, O/groups, k)."""
     return _transpose("conv_transpose1d", 1, input, weight, bias, stride, padding, output_padding, groups, dilation)
 
 
+@casts
 def conv_transpose2d(input, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1):
     """The transposed convolution of (B, C, H, W) or (C, H, W) with weight (C, O/groups, kh, kw)."""
     return _transpose("conv_transpose2d", 2, input, weight, bias, stride, padding, output_padding, groups, dilation)
 
 
+@casts
 def conv_transpose3d(input, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1):
     """The transposed convolution of (B, C, D, H, W) or (C, D, H, W) with weight (C, O/groups, kd, kh, kw)."""
     return _transpose("conv_transpose3d", 3, input, weight, bias, stride, padding, output_padding, groups, dilation)

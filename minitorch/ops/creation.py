@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from ..autograd.convert import in_range
 from ..autograd.engine import Op
 from ..backend import devices, dtypes
 from ..backend.devices import device_of, namespace_for, to_device, to_numpy
 from ..backend.dtypes import as_dtype, get_default_dtype
-from ..tensor import Tensor
+from ..tensor import Tensor, wrap
 from ._method import read_shape, tensor_method
 from .arithmetic import Cast
 
@@ -33,12 +35,12 @@ class ToDevice(Op):
 
 
 def _new(array: Any, dtype: Any, device: Any, requires_grad: bool) -> Tensor:
-    where = devices.device(device) if device is not None else None
+    where = devices.get_default() if device is None else devices.device(device)
     if dtype is not None:
         array = array.astype(as_dtype(dtype).numpy, copy=False)
-    if where is not None:
+    if where is not devices.CPU:
         array = to_device(array, where)
-    return Tensor(array, requires_grad)
+    return wrap(array, requires_grad)
 
 
 def tensor(data, *, dtype=None, device=None, requires_grad=False, pin_memory=False):
@@ -78,6 +80,8 @@ def _plain(value: Any, place: str) -> Any:
         return value.tolist()
     if isinstance(value, (bool, int, float, np.generic)):
         return value
+    if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):  # a deque, say
+        return [_plain(v, f"{place}[{i}]") for i, v in enumerate(value)]
     raise TypeError(f"tensor(): expected a number at data{place}, got {type(value).__name__}")
 
 
@@ -100,7 +104,8 @@ def _from_python(data: Any, dtype: Any) -> np.ndarray:
     wanted = as_dtype(dtype)
     if wanted.category == 1 and array.dtype.kind in "iu" and array.size:
         limits = np.iinfo(wanted.numpy)
-        if int(array.min()) < limits.min or int(array.max()) > limits.max:
+        least = limits.min or -limits.max  # PyTorch lets uint8 wrap: -1 is 255
+        if int(array.min()) < least or int(array.max()) > limits.max:
             raise RuntimeError(f"tensor(): a value cannot be converted to {wanted} without overflow")
     return array
 
@@ -113,13 +118,15 @@ def from_numpy(array):
         raise TypeError(
             f"from_numpy(): can't convert an array of {array.dtype}; minitorch.tensor(array) makes a converted copy"
         )
-    return Tensor(array.view(np.ndarray) if array.dtype.isnative else array.astype(array.dtype.newbyteorder("=")))
+    return wrap(array.view(np.ndarray) if array.dtype.isnative else array.astype(array.dtype.newbyteorder("=")))
 
 
 def as_tensor(data, dtype=None, device=None):
     """`data` as a tensor, on the same memory where possible."""
     if isinstance(data, Tensor):
         return data.to(device=device, dtype=dtype) if (dtype is not None or device is not None) else data
+    if device is None and devices.get_default() is not devices.CPU:
+        device = devices.get_default()
     if isinstance(data, np.ndarray) and data.dtype in dtypes.OF_NUMPY:
         return from_numpy(data).to(device=device, dtype=dtype) if (dtype or device) else from_numpy(data)
     return tensor(data, dtype=dtype, device=device)
@@ -135,38 +142,42 @@ def from_dlpack(ext_tensor):
     """A tensor on the memory of any object with `__dlpack__`."""
     on_cpu = int(ext_tensor.__dlpack_device__()[0]) == 1
     xp = np if on_cpu else namespace_for(devices.device("cuda"))
-    return Tensor(xp.from_dlpack(ext_tensor))
+    return wrap(xp.from_dlpack(ext_tensor))
 
 
 def _make(shape: tuple, dtype: Any, device: Any, requires_grad: bool, fill: Any) -> Tensor:
-    where = devices.CPU if device is None else devices.device(device)
+    where = devices.get_default() if device is None else devices.device(device)
     xp = namespace_for(where)
     d = get_default_dtype() if dtype is None else as_dtype(dtype)
     if any(n < 0 for n in shape):
         raise RuntimeError(f"trying to create a tensor with negative dimension {min(shape)}: {list(shape)}")
-    array = xp.zeros(shape, d.numpy) if fill == 0 and not _is_negative_zero(fill) else xp.full(shape, fill, d.numpy)
+    if fill == 0 and not _is_negative_zero(fill):
+        array = xp.zeros(shape, d.numpy)
+    else:
+        whole = d.category == 1 and np.asarray(in_range(fill, d)).astype(d.numpy).item()
+        array = xp.full(shape, whole if d.category == 1 else fill, d.numpy)
     if where.index is not None:
         array = to_device(array, where)
-    return Tensor(array, requires_grad)
+    return wrap(array, requires_grad)
 
 
 def _is_negative_zero(fill: Any) -> bool:
     return isinstance(fill, float) and math.copysign(1.0, fill) < 0
 
 
-def zeros(*size, dtype=None, device=None, requires_grad=False):
+def zeros(*shape, size=None, dtype=None, device=None, requires_grad=False):
     """A tensor of zeros."""
-    return _make(read_shape(size, "zeros"), dtype, device, requires_grad, 0)
+    return _make(read_shape(shape if size is None else (*shape, size), "zeros"), dtype, device, requires_grad, 0)
 
 
-def ones(*size, dtype=None, device=None, requires_grad=False):
+def ones(*shape, size=None, dtype=None, device=None, requires_grad=False):
     """A tensor of ones."""
-    return _make(read_shape(size, "ones"), dtype, device, requires_grad, 1)
+    return _make(read_shape(shape if size is None else (*shape, size), "ones"), dtype, device, requires_grad, 1)
 
 
-def empty(*size, dtype=None, device=None, requires_grad=False, memory_format=None):
+def empty(*shape, size=None, dtype=None, device=None, requires_grad=False, memory_format=None):
     """A tensor to be written to; minitorch fills it with zeros, so that nothing undefined is ever read."""
-    return _make(read_shape(size, "empty"), dtype, device, requires_grad, 0)
+    return _make(read_shape(shape if size is None else (*shape, size), "empty"), dtype, device, requires_grad, 0)
 
 
 def full(size, fill_value, *, dtype=None, device=None, requires_grad=False):
@@ -222,13 +233,16 @@ def arange(start=0, end=None, step=1, *, dtype=None, device=None, requires_grad=
         start, end = 0, start
     start, end, step = (v.item() if isinstance(v, Tensor) else v for v in (start, end, step))
     d = _range_dtype((start, end, step), dtype)
+    length = (end - start) / step if step and d is not dtypes.int64 else None
+    if d.category == 1:  # PyTorch counts in integers
+        start, end, step = int(start), int(end), int(step)
     if step == 0:
         raise RuntimeError("arange: step must be nonzero")
     if (end - start) * step < 0:
         raise RuntimeError(
             f"arange: upper bound and lower bound inconsistent with step sign: {start} to {end} by {step}"
         )
-    n = math.ceil((end - start) / step)
+    n = math.ceil((end - start) / step if length is None else length)
     exact = np.int64 if all(isinstance(v, (int, np.integer)) for v in (start, step)) else np.float64
     return _new((start + np.arange(n, dtype=exact) * step).astype(d.numpy), None, device, requires_grad)
 
@@ -238,13 +252,23 @@ def linspace(start, end, steps, *, dtype=None, device=None, requires_grad=False)
     if steps < 0:
         raise RuntimeError(f"linspace: number of steps must be non-negative, got {steps}")
     d = get_default_dtype() if dtype is None else as_dtype(dtype)
-    return _new(np.linspace(float(start), float(end), steps).astype(d.numpy), None, device, requires_grad)
+    return _new(_steps(start, end, steps, d).astype(d.numpy), None, device, requires_grad)
+
+
+def _steps(start: Any, end: Any, steps: int, d: dtypes.dtype) -> np.ndarray:
+    """For an integer dtype between the integral parts, and counted from the nearer end, as PyTorch does."""
+    start, end = (v.item() if isinstance(v, Tensor) else v for v in (start, end))
+    if d.category != 1:
+        return np.linspace(float(start), float(end), steps)
+    start, end, i = int(start), int(end), np.arange(steps)
+    step = (end - start) / max(steps - 1, 1)
+    return np.where(i < steps // 2, start + step * i, end - step * (steps - 1 - i)) if steps != 1 else np.array([start])
 
 
 def logspace(start, end, steps, base=10.0, *, dtype=None, device=None, requires_grad=False):
     """base to the powers of linspace(start, end, steps)."""
     d = get_default_dtype() if dtype is None else as_dtype(dtype)
-    return _new(np.logspace(start, end, steps, base=base).astype(d.numpy), None, device, requires_grad)
+    return _new(np.power(float(base), _steps(start, end, steps, d)).astype(d.numpy), None, device, requires_grad)
 
 
 def eye(n, m=None, *, dtype=None, device=None, requires_grad=False):
@@ -305,13 +329,22 @@ def to(self, *args, dtype=None, device=None, non_blocking=False, copy=False, mem
 
 
 @tensor_method(name="type")
-def _type(self, dtype=None):
-    """The name of the tensor's type, or the tensor converted to `dtype`."""
+def _type(self, dtype=None, non_blocking=False):
+    """The name of the tensor's type, or the tensor converted to `dtype`: one, or FloatTensor and its like, or a name."""
+    from ..legacy import read_type, type_name
+
     if dtype is None:
-        names = {"float32": "Float", "float64": "Double", "float16": "Half", "bfloat16": "BFloat16", "int64": "Long",
-                 "int32": "Int", "int16": "Short", "int8": "Char", "uint8": "Byte", "bool": "Bool"}  # fmt: skip
-        return f"minitorch.{names[self.dtype.name]}Tensor"
-    return to(self, dtype)
+        return type_name(self.dtype, self.device.type)
+    wanted, where = read_type(dtype)
+    return to(self, wanted) if where is None else to(self, wanted, device=where)
+
+
+@tensor_method
+def new(self, *data, device=None):
+    """A new tensor of this one's dtype: of a shape, new(2, 3), or of data, new([1, 2])."""
+    from ..legacy import build
+
+    return build(data, self.dtype, self.device if device is None else devices.device(device))
 
 
 @tensor_method

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..autograd.autocast import casts
 from ..autograd.engine import Op
 from ..backend import dtypes
-from ..tensor import Tensor
+from ..tensor import Tensor, wrap
 from .arithmetic import where
 
 _NEVER = -1e30  # stands for log 0: finite, so that differences of it are
@@ -106,6 +107,7 @@ def _passes(x: Any, states: Any, skip: Any, lengths: Any, state_lengths: Any, xp
     return a, xp.stack(steps[::-1], axis=0), z, xp.expand_dims(total, -1)
 
 
+@casts
 def ctc_loss(log_probs, targets, input_lengths, target_lengths, blank=0, reduction="mean", zero_infinity=False):
     """Minus the log-likelihood of label sequences, from log_softmax's output.     log_probs: (T, N, C) or (T, C)
 
@@ -143,9 +145,9 @@ def ctc_loss(log_probs, targets, input_lengths, target_lengths, blank=0, reducti
     if 0 in lengths:  # no time: nothing but the empty sequence is possible
         empty = [0.0 if zero_infinity or not c else float("inf") for c in counts]
         empty = xp.asarray(empty, dtype=loss.array.dtype)
-        loss = where(Tensor(options["lengths"] == 0), Tensor(empty), loss)
+        loss = where(wrap(options["lengths"] == 0), wrap(empty), loss)
     if reduction == "mean":
-        return (loss / Tensor(xp.asarray([max(c, 1) for c in counts], dtype=loss.array.dtype))).mean()
+        return (loss / wrap(xp.asarray([max(c, 1) for c in counts], dtype=loss.array.dtype))).mean()
     if reduction == "sum":
         return loss.sum()
     return loss.squeeze(0) if single else loss

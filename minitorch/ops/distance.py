@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from ..autograd.autocast import casts
 from ._method import read_dim, tensor_method
 from .arithmetic import clamp_min
 from .matmul import matmul
@@ -11,6 +12,7 @@ from .reduce import Root, norm
 
 
 @tensor_method
+@casts
 def dist(input, other, p=2):
     """The p-norm of input - other, over all elements."""
     difference = input - other
@@ -28,6 +30,7 @@ def pairwise_distance(x1, x2, p=2.0, eps=1e-6, keepdim=False):
 
 
 @tensor_method
+@casts
 def cosine_similarity(x1, x2, dim=1, eps=1e-8):
     """x1 . x2 / (|x1| |x2|) along `dim`, the lengths not below eps."""
     from .shape import broadcast_tensors
@@ -43,6 +46,7 @@ def cosine_similarity(x1, x2, dim=1, eps=1e-8):
 _MODES = ("use_mm_for_euclid_dist_if_necessary", "use_mm_for_euclid_dist", "donot_use_mm_for_euclid_dist")
 
 
+@casts
 def cdist(x1, x2, p=2.0, compute_mode="use_mm_for_euclid_dist_if_necessary"):
     """The p-norms of all differences of rows.     x1: (..., P, C)   x2: (..., R, C)   result: (..., P, R)
 

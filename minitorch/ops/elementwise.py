@@ -11,7 +11,7 @@ from typing import Any
 from ..autograd.engine import Op
 from ..backend import dtypes
 from . import special
-from ._method import tensor_method, unbroadcast
+from ._method import need_tensors, tensor_method, unbroadcast
 from .arithmetic import masked_fill
 from .comparison import isnan
 
@@ -19,7 +19,7 @@ from .comparison import isnan
 
 
 class Exp(Op):
-    """y = e^x.                               dx = dy y"""
+    """y = e^x.                               dx = dy y      Lesson 01."""
 
     promote = "float"
 
@@ -64,7 +64,7 @@ class Expm1(Op):
 
 
 class Log(Op):
-    """y = log x.                             dx = dy / x"""
+    """y = log x.                             dx = dy / x      Lesson 01."""
 
     promote = "float"
 
@@ -375,6 +375,21 @@ class Erfc(Op):
         return dy * (-2 / math.sqrt(math.pi) * self.xp.exp(-x * x))
 
 
+class ErfInv(Op):
+    """y with erf y = x.                      dx = dy sqrt(pi)/2 e^(y^2)              dy/dx = 1 / erf'(y)"""
+
+    promote = "float"
+
+    def forward(self, x):
+        y = special.erfinv(x, self.xp)
+        self.save(y)
+        return y
+
+    def backward(self, dy):
+        (y,) = self.saved
+        return dy * (math.sqrt(math.pi) / 2 * self.xp.exp(y * y))
+
+
 class XLogY(Op):
     """y = a log b, and 0 where a = 0.        da = dy log b,  db = dy a / b"""
 
@@ -455,15 +470,13 @@ acosh = _unary(Acosh, "acosh", "Inverse hyperbolic cosine.")
 atanh = _unary(Atanh, "atanh", "Inverse hyperbolic tangent.")
 erf = _unary(Erf, "erf", "The error function.")
 erfc = _unary(Erfc, "erfc", "1 - erf(x), exact for large x.")
+erfinv = _unary(ErfInv, "erfinv", "The inverse of the error function, on (-1, 1).")
 
 
 @tensor_method(inplace=True)
 def abs(input):
     """Absolute value; its gradient at 0 is 0."""
     return input.clone() if input.dtype is dtypes.bool_ else Abs.apply(input)
-
-
-tensor_method(inplace=True, name="absolute")(abs)
 
 
 def _step(name: str, function: str) -> Any:
@@ -509,6 +522,7 @@ def nan_to_num(input, nan=0.0, posinf=None, neginf=None):
 @tensor_method(inplace=True)
 def atan2(input, other):
     """The angle of the point (other, input), in (-pi, pi]."""
+    need_tensors("atan2", input, other)
     return Atan2.apply(input, other)
 
 
@@ -521,4 +535,5 @@ def xlogy(input, other):
 @tensor_method
 def logaddexp(input, other):
     """log(exp(input) + exp(other)), without overflow."""
+    need_tensors("logaddexp", input, other)
     return LogAddExp.apply(input, other)

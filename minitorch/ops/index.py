@@ -13,7 +13,7 @@ from ..autograd import views
 from ..autograd.engine import Op
 from ..backend import dtypes
 from ..backend.scatter import add_at
-from ..tensor import Tensor
+from ..tensor import Tensor, wrap
 from ._method import constant, read_dim, tensor_method, unbroadcast
 from .arithmetic import Cast, Clone
 
@@ -564,11 +564,11 @@ def masked_select(input, mask):
 def nonzero(input, *, as_tuple=False):
     """The places of the elements that are not zero: (count, ndim), or a tuple of vectors."""
     if input.ndim == 0 and not as_tuple:
-        return Tensor(input.xp.zeros((int(bool(input.array != 0)), 0), dtype=np.int64))
+        return wrap(input.xp.zeros((int(bool(input.array != 0)), 0), dtype=np.int64))
     places = (input.array if input.ndim else input.array.reshape(1)).nonzero()
     if as_tuple:
-        return tuple(Tensor(p) for p in places)
-    return Tensor(input.xp.stack(places, 1))
+        return tuple(wrap(p) for p in places)
+    return wrap(input.xp.stack(places, 1))
 
 
 @tensor_method

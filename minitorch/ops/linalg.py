@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..autograd.autocast import casts
 from ..autograd.engine import Op
-from ..tensor import Tensor
+from ..tensor import Tensor, wrap
 from . import reduce
 from ._method import read_dim, read_dims, tensor_method
 from .reduce import ProdOfOthers
@@ -92,6 +93,22 @@ class Cofactors(Op):
         xp = self.xp
         d, zt = xp.expand_dims(self.run(Det, x), (-2, -1)), _t(self.run(Inv, x))
         return d * ((dy * zt).sum((-2, -1), keepdims=True) * zt - xp.matmul(xp.matmul(zt, _t(dy)), zt))
+
+
+class SLogDet(Op):
+    """sign, y = the sign of det x, log |det x|.         dx = dy x^-T
+
+    As det's gradient, C = det(x) x^-T, divided by det(x). Not finite where x is singular.
+    """
+
+    def forward(self, x):
+        self.save(x)
+        sign, y = self.xp.linalg.slogdet(x)
+        return self.xp.asarray(sign), self.xp.asarray(y)
+
+    def backward(self, dsign, dy):
+        (x,) = self.saved
+        return self.xp.expand_dims(dy, (-2, -1)) * _t(self.run(Inv, x))
 
 
 class Solve(Op):
@@ -280,6 +297,10 @@ class SVDResult(_Named):
     names = ("U", "S", "Vh")
 
 
+class SLogDetResult(_Named):
+    names = ("sign", "logabsdet")
+
+
 class QRResult(_Named):
     names = ("Q", "R")
 
@@ -291,12 +312,28 @@ def det(A):
     return Det.apply(A)
 
 
+@tensor_method
+def slogdet(A):
+    """(sign, logarithm of the absolute value) of the determinant of square matrices, which may be too large for det."""
+    _matrices("slogdet", A)
+    return SLogDetResult(SLogDet.apply(A))
+
+
+@tensor_method
+def logdet(input):
+    """The logarithm of the determinant: NaN where it is negative, -inf where it is 0."""
+    sign, y = slogdet(input)
+    return y.masked_fill(sign < 0, float("nan"))
+
+
+@casts
 def inv(A):
     """The inverse of square matrices."""
     _matrices("inv", A)
     return _run("inv", "the matrix is singular and has no inverse", Inv, A)
 
 
+@casts
 def cholesky(A, *, upper=False):
     """The lower triangular L with A = L L^T, or its transpose; A symmetric and positive definite."""
     _matrices("cholesky", A)
@@ -304,6 +341,7 @@ def cholesky(A, *, upper=False):
     return L.transpose(-2, -1) if upper else L
 
 
+@casts
 def eigh(A, UPLO="L"):
     """(eigenvalues, rising; eigenvectors as columns) of symmetric matrices, of which one half is read."""
     _matrices("eigh", A)
@@ -312,6 +350,7 @@ def eigh(A, UPLO="L"):
     return EighResult(_run("eigh", "the algorithm did not converge", Eigh, A, lower=UPLO.upper() == "L"))
 
 
+@casts
 def svd(A, full_matrices=True):
     """(U, S, Vh) with A = U diag(S) Vh; full_matrices completes U and Vh to square orthogonal matrices.
 
@@ -326,12 +365,13 @@ def svd(A, full_matrices=True):
         U_all, _, Vh_all = A.xp.linalg.svd(A.detach().array, full_matrices=True)
         k = min(m, n)
         if m > n:
-            U = cat([U, Tensor(U_all[..., k:])], -1)
+            U = cat([U, wrap(U_all[..., k:])], -1)
         else:
-            Vh = cat([Vh, Tensor(Vh_all[..., k:, :])], -2)
+            Vh = cat([Vh, wrap(Vh_all[..., k:, :])], -2)
     return SVDResult((U, S, Vh))
 
 
+@casts
 def qr(A, mode="reduced"):
     """(Q, R) with A = Q R. mode: "reduced", "complete" (Q square), or "r" (only R, without gradient)."""
     _matrices("qr", A, square=False)
@@ -342,6 +382,7 @@ def qr(A, mode="reduced"):
     return QRResult((Q.new_empty(0), R) if mode == "r" else (Q, R))
 
 
+@casts
 def solve(A, B, *, left=True):
     """X with A X = B (left=False: X A = B). B holds vectors if it has one dimension, or A's shape without its last."""
     _matrices("solve", A)

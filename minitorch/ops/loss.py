@@ -5,9 +5,10 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
+from ..autograd.autocast import casts
 from ..autograd.engine import Op
 from ..backend import dtypes
-from ..tensor import Tensor
+from ..tensor import Tensor, wrap
 from ._method import constant, unbroadcast
 from .activation import LogSigmoid, Sigmoid
 from .arithmetic import where
@@ -113,6 +114,7 @@ def _rows(input: Tensor, target: Tensor, name: str) -> tuple[Tensor, Any]:
     return x.reshape(-1, input.shape[0 if input.ndim == 1 else 1]), constant(target).reshape(-1)
 
 
+@casts
 def cross_entropy(
     input, target, weight=None, size_average=None, ignore_index=-100, reduce=None, reduction="mean", label_smoothing=0.0
 ):
@@ -150,7 +152,7 @@ def cross_entropy(
         return loss.sum()
     keep = t != ignore_index
     total = keep.sum() if weight is None else (weight.array[input.xp.where(keep, t, 0)] * keep).sum()
-    return loss.sum() / Tensor(input.xp.asarray(total, dtype=input.array.dtype))
+    return loss.sum() / wrap(input.xp.asarray(total, dtype=input.array.dtype))
 
 
 def _soft_cross_entropy(input, target, weight, reduction, smoothing):
@@ -171,6 +173,7 @@ def _soft_cross_entropy(input, target, weight, reduction, smoothing):
     return _reduce(loss, reduction, "cross_entropy")
 
 
+@casts
 def nll_loss(input, target, weight=None, size_average=None, ignore_index=-100, reduce=None, reduction="mean"):
     """-input[target], for log-probabilities; the mean is weighted by `weight`."""
     if reduction not in ("mean", "sum", "none"):
@@ -181,9 +184,9 @@ def nll_loss(input, target, weight=None, size_average=None, ignore_index=-100, r
     keep = t != ignore_index
     safe = xp.where(keep, t, 0)
     w = xp.ones(x.shape[1], x.array.dtype) if weight is None else weight.array
-    factors = Tensor((w[safe] * keep).astype(x.array.dtype))
-    picked = x.gather(1, Tensor(safe[:, None].astype("int64"))).squeeze(1)
-    loss = where(Tensor(keep), -picked, 0.0) * factors
+    factors = wrap((w[safe] * keep).astype(x.array.dtype))
+    picked = x.gather(1, wrap(safe[:, None].astype("int64"))).squeeze(1)
+    loss = where(wrap(keep), -picked, 0.0) * factors
     if reduction == "none":
         return loss.reshape(target.shape)
     return loss.sum() if reduction == "sum" else loss.sum() / factors.sum()
@@ -196,6 +199,7 @@ def _same_shape(input, target, name):
         )
 
 
+@casts
 def binary_cross_entropy(input, target, weight=None, size_average=None, reduce=None, reduction="mean"):
     """-(t log y + (1 - t) log(1 - y)) for probabilities y; logarithms are not below -100, as in PyTorch."""
     _same_shape(input, target, "binary_cross_entropy")
@@ -228,6 +232,7 @@ class BCE(Op):
         return dp, dt
 
 
+@casts
 def binary_cross_entropy_with_logits(
     input, target, weight=None, size_average=None, reduce=None, reduction="mean", pos_weight=None
 ):
@@ -246,6 +251,7 @@ def _warn_broadcast(input, target, name):
         )
 
 
+@casts
 def mse_loss(input, target, size_average=None, reduce=None, reduction="mean", weight=None):
     """(input - target)^2."""
     _warn_broadcast(input, target, "mse_loss")
@@ -253,6 +259,7 @@ def mse_loss(input, target, size_average=None, reduce=None, reduction="mean", we
     return _reduce(loss if weight is None else loss * weight, reduction, "mse_loss")
 
 
+@casts
 def l1_loss(input, target, size_average=None, reduce=None, reduction="mean", weight=None):
     """|input - target|."""
     _warn_broadcast(input, target, "l1_loss")
@@ -260,6 +267,7 @@ def l1_loss(input, target, size_average=None, reduce=None, reduction="mean", wei
     return _reduce(loss if weight is None else loss * weight, reduction, "l1_loss")
 
 
+@casts
 def smooth_l1_loss(input, target, size_average=None, reduce=None, reduction="mean", beta=1.0):
     """d^2 / (2 beta) where |d| < beta, else |d| - beta/2 (arXiv:1504.08083)."""
     if beta < 0:
@@ -271,6 +279,7 @@ def smooth_l1_loss(input, target, size_average=None, reduce=None, reduction="mea
     return _reduce(where(d < beta, 0.5 * d * d / beta, d - 0.5 * beta), reduction, "smooth_l1_loss")
 
 
+@casts
 def huber_loss(input, target, reduction="mean", delta=1.0, weight=None):
     """d^2 / 2 where |d| < delta, else delta (|d| - delta/2)."""
     if delta <= 0:
@@ -281,6 +290,7 @@ def huber_loss(input, target, reduction="mean", delta=1.0, weight=None):
     return _reduce(loss if weight is None else loss * weight, reduction, "huber_loss")
 
 
+@casts
 def kl_div(input, target, size_average=None, reduce=None, reduction="mean", log_target=False):
     """target (log target - input), for input as log-probabilities; "batchmean" divides the sum by the batch size."""
     if log_target:
@@ -290,7 +300,7 @@ def kl_div(input, target, size_average=None, reduce=None, reduction="mean", log_
 
         loss = xlogy(target, target) - target * input
     if reduction == "batchmean":
-        return loss.sum() / input.shape[0]
+        return loss.sum() / (input.shape[0] if input.ndim else 1)
     return _reduce(loss, reduction, "kl_div")
 
 
@@ -310,4 +320,4 @@ def one_hot(tensor, num_classes=-1):
             f"one_hot: class values must be smaller than num_classes; got {top} for {num_classes} classes"
         )
     xp = tensor.xp
-    return Tensor((tensor.array[..., None] == xp.arange(num_classes)).astype("int64"))
+    return wrap((tensor.array[..., None] == xp.arange(num_classes)).astype("int64"))

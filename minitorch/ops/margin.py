@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import math
 
+from ..autograd.autocast import casts
 from ..backend import dtypes
-from ..tensor import Tensor
+from ..tensor import Tensor, wrap
 from .activation import logsigmoid
 from .arithmetic import clamp_min, minimum, where
 from .distance import pairwise_distance
@@ -33,16 +34,18 @@ def _broadcast(name, *tensors):
         raise RuntimeError(f"{name}: expected tensors of one shape, or that broadcast, got {shapes}") from error
 
 
+@casts
 def margin_ranking_loss(input1, input2, target, margin=0.0, size_average=None, reduce=None, reduction="mean"):
     """max(0, margin - t (x1 - x2)): for t = 1 the first score is to be higher, for t = -1 the second."""
     if not input1.ndim == input2.ndim == target.ndim:
         shapes = ", ".join(str(tuple(t.shape)) for t in (input1, input2, target))
         raise RuntimeError(f"margin_ranking_loss: all inputs should have the same number of dimensions, got {shapes}")
     _broadcast("margin_ranking_loss", input1, input2, target)
-    loss = clamp_min(margin - target * (input1 - input2), 0)
+    loss = clamp_min(-target * (input1 - input2) + margin, 0)
     return _reduce(loss, _reduction(reduction, size_average, reduce), "margin_ranking_loss")
 
 
+@casts
 def hinge_embedding_loss(input, target, margin=1.0, size_average=None, reduce=None, reduction="mean"):
     """x where t = 1, max(0, margin - x) where t = -1: for distances x of pairs that are alike or not."""
     _broadcast("hinge_embedding_loss", input, target)
@@ -50,6 +53,7 @@ def hinge_embedding_loss(input, target, margin=1.0, size_average=None, reduce=No
     return _reduce(loss, _reduction(reduction, size_average, reduce), "hinge_embedding_loss")
 
 
+@casts
 def soft_margin_loss(input, target, size_average=None, reduce=None, reduction="mean"):
     """log(1 + exp(-t x)), t = 1 or -1."""
     _broadcast("soft_margin_loss", input, target)
@@ -57,6 +61,7 @@ def soft_margin_loss(input, target, size_average=None, reduce=None, reduction="m
     return _reduce(loss, _reduction(reduction, size_average, reduce), "soft_margin_loss")
 
 
+@casts
 def cosine_embedding_loss(input1, input2, target, margin=0.0, size_average=None, reduce=None, reduction="mean"):
     """1 - cos(x1, x2) where t = 1, max(0, cos(x1, x2) - margin) where t = -1.     x: (N, C), t: (N,); or (C,) and ()"""
     if target.ndim > 1 or not input1.ndim == input2.ndim == target.ndim + 1:
@@ -70,6 +75,7 @@ def cosine_embedding_loss(input1, input2, target, margin=0.0, size_average=None,
     return _reduce(loss, _reduction(reduction, size_average, reduce), "cosine_embedding_loss")
 
 
+@casts
 def triplet_margin_loss(
     anchor, positive, negative, margin=1.0, p=2, eps=1e-6, swap=False, size_average=None, reduce=None, reduction="mean"
 ):
@@ -122,6 +128,7 @@ def _in_classes(t, classes, lowest, name):
         raise RuntimeError(f"{name}: target {int(t[bad].reshape(-1)[0])} is out of range for {classes} classes")
 
 
+@casts
 def multi_margin_loss(input, target, p=1, margin=1.0, weight=None, size_average=None, reduce=None, reduction="mean"):
     """1/C sum_{j != t} w_t max(0, margin - x_t + x_j)^p: the right class's score above all others by the margin."""
     if p not in (1, 2):
@@ -133,11 +140,12 @@ def multi_margin_loss(input, target, p=1, margin=1.0, weight=None, size_average=
     z = where(z > 0, z if p == 1 else z * z, 0.0)
     if weight is not None:
         z = z * weight[t].unsqueeze(1)
-    others = Tensor(t.array[:, None] != t.xp.arange(x.shape[1]))
+    others = wrap(t.array[:, None] != t.xp.arange(x.shape[1]))
     loss = where(others, z, 0.0).sum(1) / x.shape[1]
-    return _reduce(loss.reshape(input.shape[:-1]), _reduction(reduction, size_average, reduce), "multi_margin_loss")
+    return _reduce(loss.reshape(target.shape), _reduction(reduction, size_average, reduce), "multi_margin_loss")
 
 
+@casts
 def multilabel_margin_loss(input, target, size_average=None, reduce=None, reduction="mean"):
     """1/C sum over the right classes k and the wrong ones i of max(0, 1 - (x_k - x_i)).
 
@@ -155,8 +163,8 @@ def multilabel_margin_loss(input, target, size_average=None, reduce=None, reduct
     listed = xp.cumsum(t < 0, axis=1) == 0  # up to the first -1
     safe = xp.where(listed, t, 0)
     right = ((safe[:, :, None] == xp.arange(classes)) & listed[:, :, None]).any(1)
-    z = 1 - gather(x, 1, Tensor(safe)).unsqueeze(2) + x.unsqueeze(1)  # (N, k, i)
-    counts = Tensor((z.array > 0) & listed[:, :, None] & ~right[:, None, :])
+    z = 1 - gather(x, 1, wrap(safe)).unsqueeze(2) + x.unsqueeze(1)  # (N, k, i)
+    counts = wrap((z.array > 0) & listed[:, :, None] & ~right[:, None, :])
     loss = where(counts, z, 0.0).sum((1, 2)) / classes
     return _reduce(loss.reshape(input.shape[:-1]), _reduction(reduction, size_average, reduce), name)
 
@@ -170,6 +178,7 @@ def multilabel_soft_margin_loss(input, target, weight=None, size_average=None, r
     return _reduce(loss.mean(-1), _reduction(reduction, size_average, reduce), "multilabel_soft_margin_loss")
 
 
+@casts
 def poisson_nll_loss(
     input, target, log_input=True, full=False, size_average=None, eps=1e-8, reduce=None, reduction="mean"
 ):
@@ -188,7 +197,7 @@ def poisson_nll_loss(
 def gaussian_nll_loss(input, target, var, full=False, eps=1e-6, reduction="mean"):
     """(log v + (x - t)^2 / v) / 2, v the variance, not below eps; full adds log(2 pi) / 2.
 
-    var: of input's shape, or without its last dimension, or with 1 there, or a number.
+    var: of input's shape, or without its last dimension, or with a single 1 in it, or a number.
     """
     _broadcast("gaussian_nll_loss", input, target)
     if not isinstance(var, Tensor):
@@ -196,7 +205,7 @@ def gaussian_nll_loss(input, target, var, full=False, eps=1e-6, reduction="mean"
     if var.shape != input.shape:
         if tuple(input.shape[:-1]) == tuple(var.shape):
             var = var.unsqueeze(-1)
-        elif not (input.ndim == var.ndim and input.shape[:-1] == var.shape[:-1] and var.shape[-1] == 1):
+        elif input.ndim != var.ndim or [b for a, b in zip(input.shape, var.shape) if a != b] != [1]:
             shapes = f"{tuple(var.shape)} for input {tuple(input.shape)}"
             raise ValueError(f"gaussian_nll_loss: var is of incorrect size {shapes}")
     if bool((var.array < 0).any()):

@@ -5,7 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from ..autograd import autocast
+from ..autograd.autocast import casts
 from ..autograd.engine import Op
+from ..backend import dtypes
 from ..tensor import Tensor
 from ._method import read_dims, tensor_method, unbroadcast
 
@@ -16,6 +19,8 @@ class MatMul(Op):
     y_ij = sum_k a_ik b_kj
     da = dy @ b^T        because dy_ij/da_ik = b_kj
     db = a^T @ dy        because dy_ij/db_kj = a_ik
+
+    Lesson 02.
     """
 
     def forward(self, a, b):
@@ -68,6 +73,8 @@ def _check_dtypes(name: str, *tensors: Tensor) -> None:
 @tensor_method
 def matmul(input, other):
     """The product of vectors, matrices, or stacks of matrices (broadcast), as Python's @."""
+    if autocast.blocks:
+        input, other = autocast.cast("matmul", input, other)
     _check_dtypes("matmul", input, other)
     if not input.ndim or not other.ndim:
         raise RuntimeError(
@@ -102,6 +109,7 @@ def _need(name: str, expected: str, holds: bool, *tensors: Tensor) -> None:
 
 
 @tensor_method
+@casts
 def mm(input, mat2):
     """The product of two matrices."""
     _need("mm", "two matrices", input.ndim == mat2.ndim == 2, input, mat2)
@@ -109,6 +117,7 @@ def mm(input, mat2):
 
 
 @tensor_method
+@casts
 def bmm(input, mat2):
     """The products of two stacks of matrices of the same length."""
     _need(
@@ -122,6 +131,7 @@ def bmm(input, mat2):
 
 
 @tensor_method
+@casts
 def mv(input, vec):
     """A matrix times a vector."""
     _need("mv", "a matrix and a vector", input.ndim == 2 and vec.ndim == 1, input, vec)
@@ -129,6 +139,7 @@ def mv(input, vec):
 
 
 @tensor_method
+@casts
 def dot(input, tensor):
     """The sum of the products of two vectors."""
     _need(
@@ -142,6 +153,7 @@ def dot(input, tensor):
 
 
 @tensor_method
+@casts
 def outer(input, vec2):
     """All products of the elements of two vectors: (n, m)."""
     _need("outer", "two vectors", input.ndim == vec2.ndim == 1, input, vec2)
@@ -149,6 +161,7 @@ def outer(input, vec2):
 
 
 @tensor_method
+@casts
 def vdot(input, other):
     """`dot`; the first vector would be conjugated if it were complex."""
     _check_dtypes("vdot", input, other)
@@ -156,6 +169,7 @@ def vdot(input, other):
 
 
 @tensor_method
+@casts
 def inner(input, other):
     """The sums of products over the last axis of both: (..., n) and (..., n) give (..., ...)."""
     _check_dtypes("inner", input, other)
@@ -166,6 +180,7 @@ def inner(input, other):
 
 
 @tensor_method
+@casts
 def kron(input, other):
     """Kronecker's product: each element of input times the whole of other, as blocks."""
     ndim = max(input.ndim, other.ndim)
@@ -192,6 +207,7 @@ def cross(input, other, dim=None):
 
 
 @tensor_method
+@casts
 def trace(input):
     """The sum of a matrix's diagonal."""
     _need("trace", "a matrix", input.ndim == 2, input)
@@ -199,6 +215,8 @@ def trace(input):
 
 
 def _scaled_sum(input: Any, product: Any, beta: Any, alpha: Any) -> Any:
+    if not product.dtype.is_floating_point:
+        beta, alpha = int(beta), int(alpha)
     product = product if alpha == 1 else product * alpha
     if beta == 0:
         return product  # so that NaN in input is ignored
@@ -206,17 +224,20 @@ def _scaled_sum(input: Any, product: Any, beta: Any, alpha: Any) -> Any:
 
 
 @tensor_method(inplace=True)
+@casts
 def addmm(input, mat1, mat2, *, beta=1, alpha=1):
     """beta * input + alpha * (mat1 @ mat2)."""
     return _scaled_sum(input, mm(mat1, mat2), beta, alpha)
 
 
 @tensor_method(inplace=True)
+@casts
 def baddbmm(input, batch1, batch2, *, beta=1, alpha=1):
     """beta * input + alpha * (batch1 @ batch2), matrix by matrix."""
     return _scaled_sum(input, bmm(batch1, batch2), beta, alpha)
 
 
+@casts
 def tensordot(a, b, dims=2):
     """The sum over pairs of axes: the last `dims` of a with the first of b, or the two lists of axes in dims."""
     if isinstance(dims, int):
@@ -225,6 +246,11 @@ def tensordot(a, b, dims=2):
         axes_a, axes_b = (
             list(read_dims(tuple(d) if isinstance(d, (list, tuple)) else d, t.ndim) or ()) for d, t in zip(dims, (a, b))
         )
+    for i, j in zip(axes_a, axes_b):  # a length of 1 is broadcast against the other's
+        if a.shape[i] == 1 != b.shape[j]:
+            b = b.sum(j, keepdim=True, dtype=b.dtype)
+        elif b.shape[j] == 1 != a.shape[i]:
+            a = a.sum(i, keepdim=True, dtype=a.dtype)
     shape_a, shape_b = a.array.shape, b.array.shape
     if [shape_a[i] for i in axes_a] != [shape_b[i] for i in axes_b]:
         raise RuntimeError(
@@ -238,6 +264,7 @@ def tensordot(a, b, dims=2):
     return matmul(x, y).reshape([shape_a[i] for i in rest_a] + [shape_b[i] for i in rest_b])
 
 
+@casts
 def einsum(equation, *operands):
     """Sums of products named by letters: einsum("bij,bjk->bik", a, b). Repeated letters, Ellipsis, no arrow: all allowed."""
     if len(operands) == 1 and isinstance(operands[0], (list, tuple)):
@@ -309,6 +336,8 @@ def _contract(a: Tensor, a_names: list, b: Tensor, b_names: list, keep: set) -> 
             t = (a, b)[which].sum(tuple(lonely))
             kept = [c for i, c in enumerate(t_names) if i not in lonely]
             return _contract(t, kept, b, b_names, keep) if which == 0 else _contract(a, a_names, t, kept, keep)
+    if a.dtype is not b.dtype and not (a.dtype.is_floating_point or b.dtype.is_floating_point):  # sums are int64
+        a, b = (t.to(dtypes.promote_types(a.dtype, b.dtype)) for t in (a, b))
     sizes = {c: n for t, own in ((a, a_names), (b, b_names)) for n, c in zip(t.array.shape, own) if n != 1}
     both = [c for c in a_names if c in b_names]
     batch, inner = [c for c in both if c in keep], [c for c in both if c not in keep]
@@ -326,6 +355,7 @@ def _contract(a: Tensor, a_names: list, b: Tensor, b_names: list, keep: set) -> 
     return matmul(x, y).reshape(size(batch) + size(rows) + size(columns)), batch + rows + columns
 
 
+@casts
 def bilinear(input1, input2, weight, bias=None):
     """y_o = sum_ij a_i W_oij b_j + bias_o.     a (..., n), b (..., m), W (o, n, m), bias (o,)     result (..., o)"""
     _check_dtypes("bilinear", *[t for t in (input1, input2, weight, bias) if t is not None])
@@ -341,6 +371,8 @@ def bilinear(input1, input2, weight, bias=None):
 
 def linear(input, weight, bias=None):
     """input @ weight^T + bias.     input (..., in), weight (out, in), bias (out,)"""
+    if autocast.blocks:
+        input, weight, bias = autocast.cast("linear", input, weight, bias)
     _check_dtypes("linear", *[t for t in (input, weight, bias) if t is not None])
     if weight.ndim == 1:
         y = matmul(input, weight)

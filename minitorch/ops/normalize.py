@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from ..autograd.autocast import casts
 from ..autograd.engine import Op
 from ..autograd.grad_mode import no_grad
 from ._method import unbroadcast
@@ -134,12 +135,14 @@ def _check(name, input, normalized_shape, *parameters):
     return len(shape)
 
 
+@casts
 def layer_norm(input, normalized_shape, weight=None, bias=None, eps=1e-5):
     """(x - mean) / sqrt(variance + eps) * weight + bias over the last dimensions, of shape normalized_shape."""
     ndim = _check("layer_norm", input, normalized_shape, weight, bias)
     return LayerNorm.apply(input, weight, bias, ndim=ndim, eps=eps)
 
 
+@casts
 def rms_norm(input, normalized_shape, weight=None, eps=None):
     """x / sqrt(mean(x^2) + eps) * weight over the last dimensions; eps defaults to the dtype's."""
     from ..backend.dtypes import finfo
@@ -187,6 +190,7 @@ def _with_running(name, input, running_mean, running_var, weight, bias, eps):
     return (input * scale + shift).to(input.dtype)
 
 
+@casts
 def batch_norm(input, running_mean, running_var, weight=None, bias=None, training=False, momentum=0.1, eps=1e-5):
     """Each channel of (B, C, *) to mean 0 and variance 1, times weight plus bias.
 
@@ -211,6 +215,7 @@ def batch_norm(input, running_mean, running_var, weight=None, bias=None, trainin
     return y.to(input.dtype)
 
 
+@casts
 def group_norm(input, num_groups, weight=None, bias=None, eps=1e-5):
     """Each group of channels of each sample of (B, C, *) to mean 0 and variance 1, times weight plus bias a channel."""
     _per_channel("group_norm", input, weight=weight, bias=bias)
@@ -227,6 +232,7 @@ def group_norm(input, num_groups, weight=None, bias=None, eps=1e-5):
     return Standardize.apply(x, w, b, axes=(2, 3), eps=eps)[0].reshape(input.shape).to(input.dtype)
 
 
+@casts
 def instance_norm(
     input, running_mean=None, running_var=None, weight=None, bias=None, use_input_stats=True, momentum=0.1, eps=1e-5
 ):

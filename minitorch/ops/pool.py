@@ -8,7 +8,7 @@ from typing import Any
 
 from ..autograd.engine import Op
 from ..backend import dtypes
-from ..tensor import Tensor
+from ..tensor import Tensor, wrap
 from ._windows import batched, output_size, padded, read_sizes, taps
 from .index import IndexAdd, IndexPut
 from .resample import Resample
@@ -187,7 +187,7 @@ def _max_unpool(name: str, n: int, input, indices, kernel_size, stride, padding,
             f"{int(where.max())}"
         )
     where = where + xp.arange(math.prod(x.shape[:2])).reshape((*x.shape[:2], 1)) * plane
-    zeros = Tensor(xp.zeros(math.prod(x.shape[:2]) * plane, x.array.dtype))
+    zeros = wrap(xp.zeros(math.prod(x.shape[:2]) * plane, x.array.dtype))
     y = IndexPut.apply(zeros, x.reshape(-1), index=(where.reshape(-1),)).reshape(*x.shape[:2], *size)
     return y if had_batch else y.squeeze(0)
 
@@ -208,11 +208,15 @@ def _avg_pool(name: str, n: int, input, kernel_size, stride, padding, ceil_mode,
         raise RuntimeError(f"{name}: divisor must be not zero, got divisor_override={divisor_override}")
     kernel, stride, padding, _, out = geometry = _geometry(name, x, n, kernel_size, stride, padding, 1, ceil_mode)
     reach = tuple(_reach(*a) for a in zip(x.shape[2:], *geometry))
-    if kernel == tuple(x.shape[2:]) and not any(padding) and divisor_override is None:  # one window: all there is
+    if not x.dtype.is_floating_point and x.dtype is not dtypes.int64:
+        raise NotImplementedError(f"{name}: not implemented for {x.dtype}; convert with .float()")
+    whole = kernel == tuple(x.shape[2:]) and not any(padding) and divisor_override is None
+    if whole and x.dtype.is_floating_point:  # one window: all there is
         y = x.mean(tuple(range(2, 2 + n)), keepdim=True)
         return y if had_batch else y.squeeze(0)
     y = WindowSum.apply(x, kernel=kernel, stride=stride, padding=reach, out=out)
-    y = y / (divisor_override or _window_sizes(x, geometry, count_include_pad))
+    sizes = divisor_override or _window_sizes(x, geometry, count_include_pad)
+    y = y / sizes if x.dtype.is_floating_point else y.div(sizes, rounding_mode="trunc")
     return y if had_batch else y.squeeze(0)
 
 
@@ -227,7 +231,7 @@ def _window_sizes(x: Tensor, geometry: tuple, count_include_pad: bool) -> Any:
         else:
             row = xp.asarray(counts, dtype=x.array.dtype)
             total = row * total if isinstance(total, int) else total[..., None] * row
-    return total if isinstance(total, int) else Tensor(total)
+    return total if isinstance(total, int) else wrap(total)
 
 
 def avg_pool1d(input, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True):

@@ -8,9 +8,9 @@ from ..autograd.engine import Op
 from ..backend import devices, dtypes, random
 from ..backend.dtypes import as_dtype, get_default_dtype
 from ..backend.random import Generator
-from ..tensor import Tensor
+from ..tensor import Tensor, wrap
 from ._method import read_shape, tensor_method
-from .arithmetic import Clone
+from .arithmetic import Clone, Where
 
 _on_device: dict[str, Generator] = {}
 
@@ -20,10 +20,24 @@ def _generator(generator: Generator | None, where: devices.device) -> Generator:
     if generator is not None:
         return generator
     if where.type == "cuda":
-        return _on_device.setdefault(
-            str(where), Generator(device=where).manual_seed(random.default_generator.initial_seed())
-        )
+        return stream(where)
     return random.default_generator
+
+
+def stream(where: devices.device) -> Generator:
+    """A GPU's default stream, which starts from the CPU's seed."""
+    index = where.index
+    if index is None:
+        index = int(devices.namespace_for(where).cuda.runtime.getDevice())
+    name = f"cuda:{index}"
+    if name not in _on_device:
+        _on_device[name] = Generator(device=name).manual_seed(random.default_generator.initial_seed())
+    return _on_device[name]
+
+
+def streams() -> dict[str, Generator]:
+    """The GPUs' default streams that have been used so far."""
+    return dict(_on_device)
 
 
 def _place(array: Any, where: devices.device) -> Any:
@@ -48,7 +62,7 @@ def initial_seed():
 
 def get_rng_state():
     """The state of the CPU's default stream, a uint8 tensor in PyTorch's layout."""
-    return Tensor(random.default_generator.state_array())
+    return wrap(random.default_generator.state_array())
 
 
 def set_rng_state(new_state):
@@ -58,7 +72,7 @@ def set_rng_state(new_state):
 
 def _get_state(self):
     """The state as a uint8 tensor, in PyTorch's layout."""
-    return Tensor(self.state_array())
+    return wrap(self.state_array())
 
 
 def _set_state(self, new_state):
@@ -71,22 +85,26 @@ Generator.get_state, Generator.set_state = _get_state, _set_state  # type: ignor
 
 def _options(dtype: Any, device: Any) -> tuple[dtypes.dtype, devices.device]:
     return (get_default_dtype() if dtype is None else as_dtype(dtype)), (
-        devices.CPU if device is None else devices.device(device)
+        devices.get_default() if device is None else devices.device(device)
     )
 
 
-def rand(*size, generator=None, dtype=None, device=None, requires_grad=False):
+def rand(*shape, size=None, generator=None, dtype=None, device=None, requires_grad=False):
     """Uniform in [0, 1)."""
     d, where = _options(dtype, device)
-    array = _generator(generator, where).uniform(read_shape(size, "rand"), 0.0, 1.0, d.numpy)
-    return Tensor(_place(array, where), requires_grad)
+    array = _generator(generator, where).uniform(
+        read_shape(shape if size is None else (*shape, size), "rand"), 0.0, 1.0, d.numpy
+    )
+    return wrap(_place(array, where), requires_grad)
 
 
-def randn(*size, generator=None, dtype=None, device=None, requires_grad=False):
+def randn(*shape, size=None, generator=None, dtype=None, device=None, requires_grad=False):
     """Normal, mean 0, standard deviation 1."""
     d, where = _options(dtype, device)
-    array = _generator(generator, where).normal(read_shape(size, "randn"), 0.0, 1.0, d.numpy)
-    return Tensor(_place(array, where), requires_grad)
+    array = _generator(generator, where).normal(
+        read_shape(shape if size is None else (*shape, size), "randn"), 0.0, 1.0, d.numpy
+    )
+    return wrap(_place(array, where), requires_grad)
 
 
 def randint(low, high=None, size=None, *, generator=None, dtype=None, device=None, requires_grad=False):
@@ -97,13 +115,13 @@ def randint(low, high=None, size=None, *, generator=None, dtype=None, device=Non
         raise TypeError("randint(): missing the size, as in randint(0, 10, (2, 3))")
     d, where = (dtypes.int64 if dtype is None else as_dtype(dtype)), _options(None, device)[1]
     array = _generator(generator, where).randint(int(low), int(high), read_shape((size,), "randint"), d.numpy)
-    return Tensor(_place(array, where), requires_grad)
+    return wrap(_place(array, where), requires_grad)
 
 
 def randperm(n, *, generator=None, dtype=None, device=None, requires_grad=False):
     """0 ... n-1 in random order."""
     d, where = (dtypes.int64 if dtype is None else as_dtype(dtype)), _options(None, device)[1]
-    return Tensor(_place(_generator(generator, where).permutation(int(n)).astype(d.numpy), where), requires_grad)
+    return wrap(_place(_generator(generator, where).permutation(int(n)).astype(d.numpy), where), requires_grad)
 
 
 def rand_like(input, *, dtype=None, device=None, requires_grad=False):
@@ -127,13 +145,21 @@ def bernoulli(input, p=None, *, generator=None):
     """1 with the probability that stands in each element, else 0."""
     g = _generator(generator, input.device)
     draw = g.bernoulli(input.detach().array if p is None else p, input.array.shape)
-    return Tensor(_place(draw, input.device).astype(input.array.dtype))
+    return _constant(wrap(_place(draw, input.device).astype(input.array.dtype)), input)
+
+
+def _constant(drawn: Tensor, *parameters: Any) -> Tensor:
+    """Drawn numbers, in the graph as PyTorch's are: the parameters that they were drawn with get gradients of zero."""
+    for p in parameters:
+        if isinstance(p, Tensor) and p.requires_grad:
+            drawn = Where.apply(wrap(drawn.xp.zeros((), dtype=bool)), p, drawn)
+    return drawn
 
 
 @tensor_method
 def multinomial(input, num_samples, replacement=False, *, generator=None):
     """Indices drawn from each row with probability proportional to its elements."""
-    return Tensor(
+    return wrap(
         _place(
             _generator(generator, input.device).multinomial(input.detach().array, num_samples, replacement),
             input.device,
@@ -148,11 +174,23 @@ def normal(mean, std=1.0, size=None, *, generator=None, dtype=None, device=None)
         from .shape import broadcast_shapes
 
         shape = broadcast_shapes(*[t.shape for t in (mean, std) if isinstance(t, Tensor)])
-        return randn(shape, generator=generator, dtype=like.dtype, device=like.device) * std + mean
+        drawn = randn(shape, generator=generator, dtype=like.dtype, device=like.device)
+        plain = [p.detach() if isinstance(p, Tensor) else p for p in (std, mean)]
+        return _constant(drawn * plain[0] + plain[1], mean, std)
     if size is None:
         raise TypeError("normal(): missing the size, as in normal(0.0, 1.0, (2, 3))")
     d, where = _options(dtype, device)
-    return Tensor(_place(_generator(generator, where).normal(read_shape((size,), "normal"), mean, std, d.numpy), where))
+    return wrap(_place(_generator(generator, where).normal(read_shape((size,), "normal"), mean, std, d.numpy), where))
+
+
+def _in_memory_order(array: Any, draw: Any, *beside: Any) -> Any:
+    """`draw(shape, *beside)` as PyTorch fills a tensor whose axes lie in another order: from the front of the memory to
+    its end. `beside`: arrays of the same shape that the draw needs, such as probabilities."""
+    if array.flags.c_contiguous:
+        return draw(array.shape, *beside)
+    order = sorted(range(array.ndim), key=lambda axis: -array.strides[axis])
+    drawn = draw(tuple(array.shape[axis] for axis in order), *[a.transpose(order) for a in beside])
+    return drawn.transpose([order.index(axis) for axis in range(array.ndim)])
 
 
 def _filling(name: str, draw: Any, doc: str) -> None:
@@ -160,7 +198,7 @@ def _filling(name: str, draw: Any, doc: str) -> None:
         from .index import copy_
 
         array = draw(_generator(generator, self.device), self, *args, **kwargs)
-        return copy_(self, Tensor(_place(array, self.device).astype(self.array.dtype, copy=False)))
+        return copy_(self, wrap(_place(array, self.device).astype(self.array.dtype, copy=False)))
 
     method.__name__ = method.__qualname__ = name
     method.__doc__ = doc
@@ -174,31 +212,40 @@ def _float_dtype(self: Tensor, name: str) -> Any:
 
 
 def _uniform(g, self, a=0.0, b=1.0, **ends):
-    a, b = ends.get("from", a), ends.get("to", b)
-    return g.uniform(self.array.shape, a, b, _float_dtype(self, "uniform_"))
+    a, b, dtype = ends.get("from", a), ends.get("to", b), _float_dtype(self, "uniform_")
+    return _in_memory_order(self.array, lambda shape: g.uniform(shape, a, b, dtype))
+
+
+def _normal(g, self, mean=0.0, std=1.0):
+    dtype, contiguous = _float_dtype(self, "normal_"), self.array.flags.c_contiguous
+    return _in_memory_order(self.array, lambda shape: g.normal(shape, mean, std, dtype, blocks=contiguous))
+
+
+def _exponential(g, self, lambd=1.0):
+    dtype = _float_dtype(self, "exponential_")
+    return _in_memory_order(self.array, lambda shape: g.exponential(shape, lambd, dtype))
 
 
 def _random(g, self, low=0, high=None):
+    dtype = self.array.dtype
     if high is not None or low:
         low, high = (0, low) if high is None else (low, high)
-        return g.randint(low, high, self.array.shape, self.array.dtype)
-    return g.full_range(self.array.shape, self.array.dtype)
+        return _in_memory_order(self.array, lambda shape: g.randint(low, high, shape, dtype))
+    return _in_memory_order(self.array, lambda shape: g.full_range(shape, dtype))
+
+
+def _bernoulli(g, self, p=0.5):
+    if not isinstance(p, Tensor):
+        return _in_memory_order(self.array, lambda shape: g.bernoulli(p, shape))
+    chances = self.xp.broadcast_to(p.detach().array, self.array.shape)
+    return _in_memory_order(self.array, lambda shape, chances: g.bernoulli(chances, shape), chances)
 
 
 _filling("uniform_", _uniform, "Fills the tensor with numbers uniform in [a, b).")
-_filling(
-    "normal_", lambda g, self, mean=0.0, std=1.0: g.normal(self.array.shape, mean, std, _float_dtype(self, "normal_")),
-    "Fills the tensor with normal numbers.",
-)  # fmt: skip
-_filling(
-    "exponential_", lambda g, self, lambd=1.0: g.exponential(self.array.shape, lambd, _float_dtype(self, "exponential_")),
-    "Fills the tensor with exponential numbers of rate lambd.",
-)  # fmt: skip
+_filling("normal_", _normal, "Fills the tensor with normal numbers.")
+_filling("exponential_", _exponential, "Fills the tensor with exponential numbers of rate lambd.")
 _filling("random_", _random, "Fills the tensor with integers of the dtype's range, or of [from, to).")
-_filling(
-    "bernoulli_", lambda g, self, p=0.5: g.bernoulli(p.array if isinstance(p, Tensor) else p, self.array.shape),
-    "Fills the tensor with 1 (probability p) and 0.",
-)  # fmt: skip
+_filling("bernoulli_", _bernoulli, "Fills the tensor with 1 (probability p) and 0.")
 
 
 class Dropout(Op):
@@ -214,15 +261,6 @@ class Dropout(Op):
     def backward(self, dy):
         keep, scale = self.saved
         return dy * keep * scale
-
-
-def _in_memory_order(array: Any, draw: Any) -> Any:
-    """`draw(shape)` as PyTorch fills a tensor whose axes lie in another order: from the front of the memory to its end."""
-    if array.flags.c_contiguous:
-        return draw(array.shape)
-    order = sorted(range(array.ndim), key=lambda axis: -array.strides[axis])
-    drawn = draw(tuple(array.shape[axis] for axis in order))
-    return drawn.transpose([order.index(axis) for axis in range(array.ndim)])
 
 
 def dropout(input, p=0.5, training=True, inplace=False, *, generator=None):
@@ -252,10 +290,10 @@ def _noise(input: Tensor, p: float, training: bool, features: bool, name: str) -
     """Which elements, or whole channels, stay: booleans that broadcast against input; None if all do."""
     if not 0.0 <= p <= 1.0:
         raise ValueError(f"{name}: dropout probability has to be between 0 and 1, but got {p}")
-    if features and input.ndim < 2:
-        raise RuntimeError(f"{name}: expected an input (N, C, ...), got shape {tuple(input.shape)}")
     if not training or not input.numel() or p == 0.0:
         return None
+    if features and input.ndim < 2:
+        raise RuntimeError(f"{name}: expected an input (N, C, ...), got shape {tuple(input.shape)}")
     shape = input.array.shape
     if features:
         shape = shape[:2] + (1,) * (len(shape) - 2)
@@ -313,7 +351,7 @@ def _alpha_dropout(input, p, training, inplace, features, name):
         return _replaced(input, input * 0.0, inplace, name + "_")
     alpha = 1.7580993408473766  # minus SELU's lowest value: scale * alpha of `selu`
     a = 1 / ((alpha * alpha * p + 1) * (1 - p)) ** 0.5
-    shift = Tensor(input.xp.asarray(alpha * a * p - ~keep * (alpha * a), dtype=input.array.dtype))
+    shift = wrap(input.xp.asarray(alpha * a * p - ~keep * (alpha * a), dtype=input.array.dtype))
     return _replaced(input, Dropout.apply(input, keep=keep, scale=a) + shift, inplace, name + "_")
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from ..autograd.autocast import casts
 from ..autograd.engine import Op
-from ..tensor import Tensor
+from ..tensor import Tensor, wrap
 from .arithmetic import clone
 from .matmul import linear
 from .random import dropout
@@ -456,4 +456,4 @@ def _last(states: Tensor, batch_sizes: tuple, reverse: bool) -> Tensor:
     ends: dict[int, int] = {}  # sequence -> its row at the last time that it lives
     for start, stop in _steps(batch_sizes, False):
         ends.update(zip(range(stop - start), range(start, stop)))
-    return states[Tensor(states.xp.asarray([ends[k] for k in range(first)]))]
+    return states[wrap(states.xp.asarray([ends[k] for k in range(first)]))]

@@ -5,10 +5,11 @@ from __future__ import annotations
 import builtins
 from typing import Any
 
+from ..autograd.autocast import casts
 from ..autograd.engine import Op
 from ..backend import dtypes
 from ..tensor import Tensor
-from ._method import read_dim, read_dims, tensor_method
+from ._method import need_tensors, read_dim, read_dims, tensor_method
 from .arithmetic import where
 from .index import ScatterSum
 
@@ -28,11 +29,11 @@ def _keep(y: Any, axis: Any, keepdims: bool, ndim: int, xp: Any) -> Any:
 
 
 class Sum(Op):
-    """y = sum_i x_i.                         dx_i = dy"""
+    """y = sum_i x_i.                         dx_i = dy      Lesson 02."""
 
     def forward(self, x, *, axis=None, keepdims=False):
         self.save(x.shape, axis, keepdims)
-        return x.sum(axis, keepdims=keepdims)
+        return x.sum(axis, keepdims=keepdims, dtype=x.dtype)
 
     def backward(self, dy):
         shape, axis, keepdims = self.saved
@@ -40,7 +41,7 @@ class Sum(Op):
 
 
 class Mean(Op):
-    """y = 1/n sum_i x_i.                     dx_i = dy / n"""
+    """y = 1/n sum_i x_i.                     dx_i = dy / n      Lesson 02."""
 
     promote = "float"
 
@@ -62,7 +63,7 @@ class Prod(Op):
 
     def forward(self, x, *, axis=None, keepdims=False):
         self.save(x, axis, keepdims)
-        return x.prod(axis, keepdims=keepdims)
+        return x.prod(axis, keepdims=keepdims, dtype=x.dtype)
 
     def backward(self, dy):
         x, axis, keepdims = self.saved
@@ -201,7 +202,7 @@ class CumSum(Op):
 
     def forward(self, x, *, axis):
         self.save(axis)
-        return self.xp.cumsum(x, axis=axis) if x.ndim else x.copy()
+        return self.xp.cumsum(x, axis=axis, dtype=x.dtype) if x.ndim else x.copy()
 
     def backward(self, dy):
         (axis,) = self.saved
@@ -219,7 +220,7 @@ class CumProd(Op):
 
     def forward(self, x, *, axis):
         self.save(x, axis)
-        return self.xp.cumprod(x, axis=axis) if x.ndim else x.copy()
+        return self.xp.cumprod(x, axis=axis, dtype=x.dtype) if x.ndim else x.copy()
 
     def backward(self, dy):
         x, axis = self.saved
@@ -292,6 +293,7 @@ def nanmean(input, dim=None, keepdim=False, *, dtype=None):
 
 
 @tensor_method
+@casts
 def prod(input, dim=None, keepdim=False, *, dtype=None):
     """The product over one dimension or all."""
     input = _integers_to_int64(input) if dtype is None else input.to(dtype)
@@ -301,6 +303,7 @@ def prod(input, dim=None, keepdim=False, *, dtype=None):
 
 
 def _extreme(input, dim, keepdim, name, op, pick, other):
+    need_tensors(name, input)
     if isinstance(dim, Tensor):  # max(a, b) is maximum(a, b)
         return other(input, dim)
     if dim is None:
@@ -472,6 +475,8 @@ def norm(input, p="fro", dim=None, keepdim=False, dtype=None):
         return matrix_norm(input, "nuc", (-2, -1) if dim is None else dim, keepdim)
     if isinstance(p, str):
         raise RuntimeError(f"norm(): expected a number, 'fro' or 'nuc' for p, got {p!r}")
+    if input.array.dtype in dtypes.LOW_PRECISION:  # whose powers would overflow
+        return norm(input.float(), p, dim, keepdim).to(input.dtype)
     magnitude = input.abs()
     dims = () if dim is None else dim
     if p == float("inf"):

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from ..autograd.autocast import casts
 from ..autograd.engine import Op
 from ..backend import dtypes
-from ..tensor import Tensor
+from ..tensor import Tensor, wrap
 from .arithmetic import where
 from .index import Index
 
@@ -197,6 +198,7 @@ def _put_inside(at: Tensor, size: int, padding_mode: str, align_corners: bool) -
     return at if padding_mode == "zeros" else _inside(at, 0, size - 1)
 
 
+@casts
 def grid_sample(input, grid, mode="bilinear", padding_mode="zeros", align_corners=None):
     """input (B, C, *in) read at the points of grid (B, *out, n), each (x, y) or (x, y, z) from -1 to 1: (B, C, *out).
 
@@ -246,7 +248,7 @@ def grid_sample(input, grid, mode="bilinear", padding_mode="zeros", align_corner
         at = _put_inside(at, size, padding_mode, bool(align_corners))
         base = at.detach().floor()
         if mode == "nearest":
-            one = Tensor(at.xp.ones((), at.array.dtype))
+            one = wrap(at.xp.ones((), at.array.dtype))
             neighbours.append([(at.detach().round(), where(at == at, one, at))])  # a gradient of zeros for grid
         else:
             neighbours.append([(base, base + 1 - at), (base + 1, at - base)])
@@ -269,8 +271,8 @@ def _mix(input: Tensor, neighbours: list, out: tuple) -> Tensor:
             held = ok if held is None else held & ok
             weight = w if weight is None else weight * w
         values = Index.apply(rows, index=(place.reshape((-1,)),))  # (B * out, C)
-        ok = Tensor(held.reshape((-1, 1)))
-        zero = Tensor(xp.zeros((), rows.array.dtype))
+        ok = wrap(held.reshape((-1, 1)))
+        zero = wrap(xp.zeros((), rows.array.dtype))
         term = where(ok, values, zero) * weight.reshape(-1, 1)
         y = term if y is None else y + term
     return y.reshape(B, *out, C).movedim(-1, 1).contiguous()
@@ -294,7 +296,7 @@ def affine_grid(theta, size, align_corners=None):
         axes.append(xp.asarray(line if align_corners else line * (s - 1) / s, dtype=kind))
     shape = tuple(size[2:])
     planes = [xp.broadcast_to(a.reshape((-1, *(1,) * i)), shape) for i, a in enumerate(axes)]
-    points = Tensor(xp.stack([*planes, xp.ones(shape, kind)], -1).reshape((1, -1, n + 1)))
+    points = wrap(xp.stack([*planes, xp.ones(shape, kind)], -1).reshape((1, -1, n + 1)))
     return (points @ theta.transpose(1, 2)).reshape(size[0], *shape, n)
 
 

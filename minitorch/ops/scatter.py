@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..autograd.autocast import casts
 from ..backend import dtypes
-from ..tensor import Tensor
+from ..tensor import Tensor, wrap
 from ._method import constant, read_dim, tensor_method
 from .arithmetic import where
 from .index import Index, IndexAdd, IndexPut, ScatterSum, _check_along, _check_source, _index_array, _parse, gather
@@ -40,6 +41,7 @@ def _same_dtype(input: Tensor, source: Tensor, name: str) -> None:
 
 
 @tensor_method(inplace=True)
+@casts
 def index_copy(input, dim, index, source):
     """input with the slices of source written to the places `index` (a vector) along `dim`."""
     d = read_dim(dim, input.ndim)
@@ -65,7 +67,7 @@ def index_fill(input, dim, index, value):
     hit = input.xp.zeros(n, dtype=bool)
     hit[k] = True
     hit = hit.reshape((-1,) + (1,) * (input.ndim - d - 1)) if input.ndim else hit.reshape(())
-    return where(Tensor(hit), value, input)
+    return where(wrap(hit), value, input)
 
 
 @tensor_method(inplace=True)
@@ -144,14 +146,14 @@ def scatter_reduce(input, dim, index, src, reduce, *, include_self=True):
     xp, kind = input.xp, input.array.dtype
     src = src[tuple(slice(n) for n in k.shape)]
     if reduce in ("sum", "mean"):
-        ones = Tensor(xp.ones(k.shape, dtype=kind if kind.kind == "f" else xp.float64))
+        ones = wrap(xp.ones(k.shape))
         count = ScatterSum.apply(ones, index=k, axis=d, shape=input.array.shape).array
-        kept = input if include_self else where(Tensor(count > 0), 0, input)
-        y = kept + ScatterSum.apply(src, index=k, axis=d, shape=input.array.shape)
+        kept = input if include_self else where(wrap(count > 0), 0, input)
+        y = (kept + ScatterSum.apply(src, index=k, axis=d, shape=input.array.shape)).to(input.dtype)
         if reduce == "sum":
             return y
-        count = Tensor(xp.maximum(count + 1 if include_self else count, 1).astype(kind))
-        return y / count if kind.kind == "f" else y // count
+        count = wrap(xp.maximum(count + 1 if include_self else count, 1).astype(kind))
+        return y / count if kind in dtypes.FLOATING else y // count
     return _reduce_rows(input, d, k, src, reduce, include_self)
 
 
@@ -159,8 +161,8 @@ def _reduce_rows(input: Tensor, d: int, k: Any, src: Tensor, reduce: str, includ
     """Each place that is written to becomes a row of a table of its elements, filled up with the neutral one; the rows
     are reduced by the ordinary reduction, with its gradient, and written back."""
     xp, kind = input.xp, input.array.dtype
-    numbers = Tensor(xp.arange(input.array.size).reshape(input.array.shape))
-    places = gather(numbers, d, Tensor(k)).array.reshape(-1)  # of each element of src: its place in the flat input
+    numbers = wrap(xp.arange(input.array.size).reshape(input.array.shape))
+    places = gather(numbers, d, wrap(k)).array.reshape(-1)  # of each element of src: its place in the flat input
     order = xp.argsort(places, kind="stable")
     places = places[order]
     first = xp.concatenate([xp.ones(1, dtype=bool), places[1:] != places[:-1]])
@@ -171,11 +173,11 @@ def _reduce_rows(input: Tensor, d: int, k: Any, src: Tensor, reduce: str, includ
     table[row, column + 1] = order + input.array.size
     if include_self:
         table[:, 0] = places[starts]
-    limits = (-float("inf"), float("inf")) if kind.kind == "f" else (False, True)
+    limits = (-float("inf"), float("inf")) if kind in dtypes.FLOATING else (False, True)
     if kind.kind in "iu":
         limits = xp.iinfo(kind).min, xp.iinfo(kind).max
     fill = 1 if reduce == "prod" else limits[0] if reduce in ("amax", "max") else limits[1]
-    elements = cat([input.reshape(-1), src.reshape(-1), Tensor(xp.full(1, fill, dtype=kind))])
+    elements = cat([input.reshape(-1), src.reshape(-1), wrap(xp.full(1, fill, dtype=kind))])
     reduced = _REDUCTIONS[reduce].apply(Index.apply(elements, index=(table,)), axis=1)
     y = IndexPut.apply(input.reshape(-1), reduced.to(input.dtype), index=(places[starts],))
     return y.reshape(input.shape)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..autograd.autocast import casts
 from ..backend import dtypes
-from ..tensor import Tensor
+from ..tensor import Tensor, wrap
 from ._method import as_tensor_like, read_dim, tensor_method
 from .arithmetic import lerp, where
 from .index import Gather, sort
@@ -24,12 +25,12 @@ def _finish(input: Tensor, rows: Any, order: Any, dim: int | None, inverse: bool
     where_to[order] = number
     source = order[starts]
     values = input.array.reshape(-1)[source] if dim is None else xp.take(input.array, source, axis=dim)
-    results = [Tensor(values)]
+    results = [wrap(values)]
     if inverse:
-        results.append(Tensor(where_to.reshape(input.array.shape) if dim is None else where_to))
+        results.append(wrap(where_to.reshape(input.array.shape) if dim is None else where_to))
     if counts:
         ends = xp.concatenate([starts[1:], xp.full(min(n, 1), n, dtype=starts.dtype)])
-        results.append(Tensor((ends - starts).astype(xp.int64)))
+        results.append(wrap((ends - starts).astype(xp.int64)))
     return results[0] if len(results) == 1 else tuple(results)
 
 
@@ -74,13 +75,13 @@ def bincount(input, weights=None, minlength=0):
         raise RuntimeError(f"bincount(): minlength should be >= 0, got {minlength}")
     xp, x = input.xp, x.astype(input.xp.int64)
     if weights is None:
-        return Tensor(xp.bincount(x, minlength=minlength).astype(xp.int64))
+        return wrap(xp.bincount(x, minlength=minlength).astype(xp.int64))
     if weights.shape != input.shape:
         shapes = f"{tuple(weights.shape)} and {tuple(input.shape)}"
         raise RuntimeError(f"bincount(): weights should be 1-d and have the same length as input, got {shapes}")
     kind = dtypes.float32 if weights.dtype is dtypes.float32 else dtypes.float64
     sums = xp.bincount(x, weights.detach().array.astype(xp.float64), minlength=minlength)
-    return Tensor(sums.astype(kind.numpy))
+    return wrap(sums.astype(kind.numpy))
 
 
 @tensor_method
@@ -102,7 +103,7 @@ def histc(input, bins=100, min=0, max=0):
         raise RuntimeError(f"histc(): max must be larger than min, got min={low} and max={high}")
     x = x[(x >= low) & (x <= high)]
     place = xp.minimum(((x - low) / (high - low) * bins).astype(xp.int64), bins - 1)
-    return Tensor(xp.bincount(place, minlength=bins).astype(input.array.dtype))
+    return wrap(xp.bincount(place, minlength=bins).astype(input.array.dtype))
 
 
 def searchsorted(sorted_sequence, input, *, out_int32=False, right=False, side=None, sorter=None):
@@ -139,7 +140,7 @@ def searchsorted(sorted_sequence, input, *, out_int32=False, right=False, side=N
         found = rows[safe] if rows.ndim == 1 else xp.take_along_axis(rows, safe, axis=-1)
         up = ~((found > value) if after else (found >= value)) & (low < high)
         low, high = xp.where(up, middle + 1, low), xp.where(up, high, middle)
-    return Tensor(low.astype(xp.int32) if out_int32 else low)
+    return wrap(low.astype(xp.int32) if out_int32 else low)
 
 
 def bucketize(input, boundaries, *, out_int32=False, right=False):
@@ -168,6 +169,7 @@ _INTERPOLATIONS = ("linear", "lower", "higher", "midpoint", "nearest")
 
 
 @tensor_method
+@casts
 def quantile(input, q, dim=None, keepdim=False, *, interpolation="linear"):
     """The value below which the fraction q lies, q a number or a vector, whose dimension comes first in the result.
 
@@ -177,6 +179,7 @@ def quantile(input, q, dim=None, keepdim=False, *, interpolation="linear"):
 
 
 @tensor_method
+@casts
 def nanquantile(input, q, dim=None, keepdim=False, *, interpolation="linear"):
     """`quantile` of the elements that are not NaN."""
     return _quantile("nanquantile", input, q, dim, keepdim, interpolation, True)
@@ -206,10 +209,10 @@ def _quantile(name, input, q, dim, keepdim, interpolation, skip_nan):
     x = sort(x, -1)[0]  # (..., n), NaN last
     nans = xp.isnan(x.array)
     if skip_nan:
-        last = Tensor(xp.maximum((~nans).sum(-1, keepdims=True) - 1, 0).astype(x.array.dtype))
+        last = wrap(xp.maximum((~nans).sum(-1, keepdims=True) - 1, 0).astype(x.array.dtype))
         rank = q.reshape(-1) * last
     else:
-        rank = where(Tensor(nans.any(-1, keepdims=True)), x.shape[-1] - 1.0, q.reshape(-1) * (x.shape[-1] - 1))
+        rank = where(wrap(nans.any(-1, keepdims=True)), x.shape[-1] - 1.0, q.reshape(-1) * (x.shape[-1] - 1))
     low = rank.detach().floor()
     if interpolation == "nearest":
         low = rank.detach().round()

@@ -9,7 +9,7 @@ import math
 from typing import Any
 
 from ..autograd.engine import Op
-from ..tensor import Size, Tensor
+from ..tensor import Size, Tensor, wrap
 from ._method import read_dim, read_dims, read_shape, tensor_method, unbroadcast
 
 
@@ -256,7 +256,7 @@ def view(self, *shape):
     if len(shape) == 1 and isinstance(shape[0], dtype):
         if self.requires_grad:
             raise RuntimeError("view(dtype): not possible for a tensor that requires gradients")
-        return Tensor(self.array.view(shape[0].numpy))
+        return wrap(self.array.view(shape[0].numpy))
     shape = _resolve(read_shape(shape, "view"), self.array.size, "view")
     out = Reshape.apply(self, shape=shape)
     if out._base is None and self.array.size:
@@ -297,8 +297,6 @@ def transpose(input, dim0, dim1):
     if axes:
         axes[a], axes[b] = b, a
     return Permute.apply(input, axes=tuple(axes))
-
-
 
 
 @tensor_method
@@ -480,7 +478,7 @@ def repeat_interleave(input, repeats, dim=None, *, output_size=None):
     )
     if output_size is not None and output_size != len(places):
         raise RuntimeError(f"repeat_interleave: output_size is {output_size}, the repeats add up to {len(places)}")
-    return index_select(input, dim, Tensor(places))
+    return index_select(input, dim, wrap(places))
 
 
 @tensor_method

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..autograd.autocast import casts
 from ..autograd.engine import Op
 from ._method import read_dim, read_dims, tensor_method
 
@@ -80,6 +81,7 @@ def _axis(input, dim, name):
 
 
 @tensor_method
+@casts
 def softmax(input, dim=None, dtype=None, *, _stacklevel=3):
     """exp(x_i) / sum_j exp(x_j) along `dim`."""
     input = input if dtype is None else input.to(dtype)
@@ -90,6 +92,7 @@ def softmax(input, dim=None, dtype=None, *, _stacklevel=3):
 
 
 @tensor_method
+@casts
 def log_softmax(input, dim=None, dtype=None, *, _stacklevel=3):
     """log(softmax(x)) along `dim`, without overflow."""
     input = input if dtype is None else input.to(dtype)
@@ -99,6 +102,7 @@ def log_softmax(input, dim=None, dtype=None, *, _stacklevel=3):
     return LogSoftmax.apply(input, axis=axis) if input.ndim else LogSoftmax.apply(input.reshape(1), axis=0).reshape(())
 
 
+@casts
 def softmin(input, dim=None, dtype=None, *, _stacklevel=3):
     """softmax(-x)."""
     return softmax(-input, dim, dtype)
@@ -109,5 +113,5 @@ def logsumexp(input, dim, keepdim=False):
     """log(sum(exp(x))) over `dim`, without overflow."""
     axes = read_dims(dim, input.ndim)
     if not input.ndim:
-        return input.clone()
+        return logsumexp(input.reshape(1), 0)
     return LogSumExp.apply(input, axis=axes if axes is not None else tuple(range(input.ndim)), keepdims=keepdim)

@@ -1,9 +1,11 @@
 """Optimizer: parameter groups, per-parameter state, and the loop that calls `update`."""
 
 from collections import OrderedDict, defaultdict
+from collections.abc import Iterable
 from copy import deepcopy
 from functools import wraps
 from itertools import chain
+from typing import Any, TypeAlias
 
 import minitorch
 
@@ -13,6 +15,8 @@ from ..nn.hooks import add_hook
 from ..nn.module import clear_grad
 from ..tensor import Tensor
 
+required = object()  # in an optimizer's defaults: a group has to say it
+ParamsT: TypeAlias = Iterable[Any]
 _step_pre_hooks: OrderedDict = OrderedDict()  # of all optimizers
 _step_post_hooks: OrderedDict = OrderedDict()
 
@@ -121,6 +125,8 @@ class Optimizer:
         if names:
             group["param_names"] = names
         for name, value in self.defaults.items():
+            if value is required and name not in group:
+                raise ValueError(f"a parameter group does not say its {name!r}, and there is no default")
             group.setdefault(name, value)
         self._check(group)
         for other in self.param_groups:

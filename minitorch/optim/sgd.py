@@ -1,6 +1,6 @@
 """Stochastic gradient descent."""
 
-from ..tensor import Tensor
+from ..tensor import wrap
 from .optimizer import Optimizer, check_range, decayed
 
 
@@ -33,7 +33,7 @@ class SGD(Optimizer):
         g = decayed(p, g, group)
         if momentum != 0:
             if state.get("momentum_buffer") is None:
-                state["momentum_buffer"] = Tensor(xp.array(g))
+                state["momentum_buffer"] = wrap(xp.array(g))
                 buffer = state["momentum_buffer"].array
             else:
                 buffer = state["momentum_buffer"].array

@@ -18,7 +18,8 @@ from typing import Any
 from ..autograd import enable_grad, engine
 from ..autograd.grad_mode import mode
 from ..backend import random
-from ..tensor import Tensor
+from ..tensor import Tensor, wrap
+from ._pytree import tree_leaves
 
 
 def checkpoint(
@@ -88,7 +89,7 @@ class Checkpoint(engine.Op):
     strict = True
 
     def backward_arrays(self, grads: Any) -> list:
-        return [None if g is None else g.array for g in self._gradients([Tensor(g) for g in grads], False)]
+        return [None if g is None else g.array for g in self._gradients([wrap(g) for g in grads], False)]
 
     def backward_tensors(self, grads: Any) -> list:
         return self._gradients(grads, True)
@@ -114,7 +115,7 @@ class Checkpoint(engine.Op):
             op.edges = [(gate_of[edge], 0) if edge in gate_of else edge for edge in op.edges]
         ends = []
         for gate in gates:
-            end = Tensor(outputs[0].array)  # only its place in the graph counts
+            end = wrap(outputs[0].array)  # only its place in the graph counts
             end._requires_grad, end.grad_fn = True, gate
             ends.append(end)
         return engine.walk(
@@ -213,3 +214,19 @@ def checkpoint_sequential(
         part = chain(functions[start : start + size])
         input = checkpoint(part, input, use_reentrant=use_reentrant, preserve_rng_state=preserve_rng_state)
     return chain(functions[size * (segments - 1) :])(input)
+
+
+def get_device_states(*args: Any) -> tuple[list, list]:
+    """The GPUs on which arguments lie, and the states of their random streams, for `set_device_states`."""
+    from .. import cuda
+
+    found = {t.device.index or 0 for t in tree_leaves(args) if isinstance(t, Tensor) and t.is_cuda}
+    return sorted(found), [cuda.get_rng_state(index) for index in sorted(found)]
+
+
+def set_device_states(devices: list, states: list, *, device_type: str | None = None) -> None:
+    """Sets the random streams of GPUs to what `get_device_states` returned."""
+    from .. import cuda
+
+    for index, state in zip(devices, states):
+        cuda.set_rng_state(state, index)

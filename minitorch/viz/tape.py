@@ -18,7 +18,7 @@ from typing import Any
 from ..autograd import engine
 from ..autograd.engine import Op
 from ..backend import reference_ops
-from ..tensor import Tensor
+from ..tensor import Tensor, wrap
 
 
 @dataclass
@@ -87,9 +87,7 @@ class Tape:
         outputs = [r for r in (result if isinstance(result, tuple) else (result,)) if isinstance(r, Tensor)]
         if not outputs or id(outputs[0]) in self.values and self.values[id(outputs[0])].step is not None:
             return  # the same result, noted by the call inside: the outer one only converted its inputs
-        read = [
-            self.value(t if isinstance(t, Tensor) else Tensor(engine.np.asarray(t))) for t in inputs if t is not None
-        ]
+        read = [self.value(t if isinstance(t, Tensor) else wrap(engine.np.asarray(t))) for t in inputs if t is not None]
         made = [Value(t) for t in outputs]
         step = Step(kind, read, made, options, outputs[0].grad_fn, engine.caller_line())
         for one in made:

@@ -42,5 +42,28 @@ WRONG = lambda d: [  # noqa: E731
     E("(?i)targets|tensor", d(3, 2, 5), labels(d, 3), GOOD, np.array([1, 1])), E("(?i)targets|tensor", d(3, 2, 5), labels(d, 2, 1), GOOD, np.array([2, 1])),
 ]  # fmt: skip
 row(F + "ctc_loss of logits", sequences, call=of_logits, covers=("ctc_loss",), dtypes=("float32", "float64"), tol=20)
-row(F + "ctc_loss", lambda d: [rough(np.log(np.full((4, 2, 5), 0.2)), np.array([[1, 2], [3, 3]]), (4, 4), (2, 2), reduction=r) for r in ("mean", "none")], dtypes=("float32", "float64"), result=None, errors=WRONG)
-row(F + "ctc_loss (impossible)", lambda d: [S(const(d(4, 2, 5)), np.array([[1, 1, 1], [1, 2, 3]]), (4, 4), (3, 3), reduction="none"), S(const(d(4, 2, 5)), np.array([[1, 1], [1, 2]]), (4, 0), (2, 2), reduction="none"), S(const(d(4, 2, 5)), np.array([[1, 1], [1, 2]]), (4, 0), (2, 0), reduction="none")], call=of_logits, gradient=False, dtypes=("float32", "float64"), tol=20)
+row(
+    F + "ctc_loss",
+    lambda d: (
+        [
+            rough(np.log(np.full((4, 2, 5), 0.2)), np.array([[1, 2], [3, 3]]), (4, 4), (2, 2), reduction=r)
+            for r in ("mean", "none")
+        ]
+        + [rough(np.log(np.full((4, 2, 5), 0.2)), np.array([[1, 2], [3, 3]]), (2, 3), (2, 1))]
+    ),
+    dtypes=("float32", "float64"),
+    result=None,
+    errors=WRONG,
+)
+row(
+    F + "ctc_loss (impossible)",
+    lambda d: [
+        S(const(d(4, 2, 5)), np.array([[1, 1, 1], [1, 2, 3]]), (4, 4), (3, 3), reduction="none"),
+        S(const(d(4, 2, 5)), np.array([[1, 1], [1, 2]]), (4, 0), (2, 2), reduction="none"),
+        S(const(d(4, 2, 5)), np.array([[1, 1], [1, 2]]), (4, 0), (2, 0), reduction="none"),
+    ],
+    call=of_logits,
+    gradient=False,
+    dtypes=("float32", "float64"),
+    tol=20,
+)

@@ -44,7 +44,7 @@ for name in ("sqrt", "rsqrt", "log", "log2", "log10", "log1p"):
     unary(name, positive, dtypes=ALL, result="float")
 unary("reciprocal", nonzero, dtypes=ALL, result="float")
 unary("tan", between(-1.2, 1.2), dtypes=ALL, result="float", tol=2)
-for name in ("asin", "acos", "atanh"):
+for name in ("asin", "acos", "atanh", "erfinv"):
     unary(name, unit, dtypes=ALL, result="float")
 unary("acosh", above_one, dtypes=ALL, result="float")
 unary("logit", probability, special=np.array([0.0, 1.0, 0.5]),
@@ -95,6 +95,7 @@ def off_multiples(*options: dict):
 BROADCAST = lambda d: [E(r"(?s)2, 3.*4", d(2, 3), d(4))]
 INT_PAIRS = lambda d: [S(d.int(2, 3), d.int(3)), S(d.int(2, 3), 3), S(d.int(3), 2.5), S(d.int(3), d(3)),
     S(d.bool(3), d.int(3))]
+BY_ZERO = lambda d, **o: [E("(?i)zero", d.int(3), np.array([2, 0, 1]), **o)]
 ALPHA = lambda d: [S(d(2, 3), d(3), alpha=2.5), S(d(2, 3), d(1, 3), alpha=-1), S(d.int(3), d.int(3), alpha=3)]
 
 binary("add", dtypes=ALL, more=lambda d: ALPHA(d) + INT_PAIRS(d), errors=BROADCAST)
@@ -102,13 +103,14 @@ binary("sub", dtypes=NUMBERS, more=lambda d: ALPHA(d) + INT_PAIRS(d)[:4], errors
 binary("rsub", dtypes=NUMBERS, more=ALPHA)
 binary("mul", dtypes=ALL, more=INT_PAIRS, errors=BROADCAST)
 binary("div", real, nonzero, dtypes=ALL, result="float", more=INT_PAIRS,
-    errors=lambda d: [*BROADCAST(d), E("rounding_mode", d(2), d(2), rounding_mode="up")])
+    errors=lambda d: [*BROADCAST(d), E("rounding_mode", d(2), d(2), rounding_mode="up"),
+    *BY_ZERO(d, rounding_mode="trunc"), *BY_ZERO(d, rounding_mode="floor")])
 binary("true_divide", real, nonzero, dtypes=ALL, result="float", covers=("divide",))
 row("div ", off_multiples({"rounding_mode": "floor"}, {"rounding_mode": "trunc"}), call=lambda m, x, y,
     **o: m.div(x, y, **o), dtypes=NUMBERS)
-row("floor_divide", off_multiples({}), dtypes=NUMBERS, gradient=False, errors=BROADCAST)
-row("fmod", off_multiples({}), dtypes=NUMBERS)
-row("remainder", off_multiples({}), dtypes=NUMBERS)
+row("floor_divide", off_multiples({}), dtypes=NUMBERS, gradient=False, errors=lambda d: [*BROADCAST(d), *BY_ZERO(d)])
+row("fmod", off_multiples({}), dtypes=NUMBERS, errors=BY_ZERO)
+row("remainder", off_multiples({}), dtypes=NUMBERS, errors=BY_ZERO)
 binary("atan2", nonzero, nonzero, scalars=(), dtypes=ALL, result="float")
 binary("logaddexp", scalars=(), more=lambda d: [S(d(3) + 12, d(3) - 12), S(d(3) - 800, d(3) - 800),
     rough(d(3) + 500, d(3) - 500)])
@@ -134,7 +136,9 @@ POW = lambda d: [*(S(d(2, 3, domain=nonzero), p) for p in (0, 1, 2, 3, -1, -2, 2
     S(d(3), 1.7), S(d(2, 3, domain=nonzero), const(d.int(3, low=-3, high=4).astype(float))),
     S(d(3), np.array([1, 2, 3])), rough(SPECIAL.copy(), 0), rough(SPECIAL.copy(), 1), rough(SPECIAL.copy(), 2),
     edge(SPECIAL.copy(), 0.5), rough(SPECIAL.copy(), -1), rough(SPECIAL.copy(), 3), S(d.int(3, 4), 2), S(d.int(3), 0),
-    S(d.int(3), d.int(3, low=0)), S(d.int(3), 2.0), S(2, d(3)), S(2.5, d(2, 3)), rough(0, d(3)), S(2, d.int(3, low=0))]
+    S(d.int(3), d.int(3, low=0)), S(d.int(3), 2.0), S(2, d(3)), S(2.5, d(2, 3)), rough(0, d(3)), S(2, d.int(3, low=0)),
+    S(np.repeat(np.arange(-3, 4), 7), np.tile(np.arange(-3, 4), 7)),
+    S(np.arange(4).astype("uint8"), np.array([2, 0, 1, 3]).astype("uint8"))]
 binary("pow", positive, real, scalars=(), more=POW, dtypes=NUMBERS, errors=lambda d: [E("(?i)negative", d.int(3), -1)])
 
 binary("lerp", scalars=(), more=lambda d: [S(d(2, 3), d(2, 3), 0.3), S(d(2, 3), d(3), 0.8), S(d(2, 3), d(3), d(2, 1)),
@@ -246,7 +250,7 @@ unary(F + "silu")
 unary(F + "leaky_relu", nonzero, options=[{"negative_slope": 0.2}, {"negative_slope": 0.0}])
 unary(F + "elu", nonzero, options=[{"alpha": 0.3}, {"alpha": 2.0}])
 unary(F + "softplus", away_from(0.0, 10.0), options=[{"beta": 2.0}, {"beta": 0.5, "threshold": 1.0}],
-    more=lambda d: [S(np.array([25.0, 19.0, -30.0]))])
+    more=lambda d: [S(np.array([25.0, 19.0, -30.0])), rough(np.array([1.0, 0.5, 2.0]), 1.0, 1.0)])
 unary(F + "tanh")
 unary(F + "sigmoid")
 unary(F + "relu6", away_from(0.0, 6.0, high=8.0))

@@ -41,7 +41,8 @@ for name in ("amax", "amin"):
         more=lambda d: [rough(d.ties(3, 4)), rough(np.ones((2, 3)), dim=0)], errors=lambda d,
         name=name: [*WRONG_AXIS(d), E(name, d(2, 0), dim=1)])
 for name in ("max", "min"):
-    reduction(name, distinct, axes=ONE_AXIS, empty=False, dtypes=ALL, result=None, more=lambda d: [rough(d.ties(3, 4))],
+    reduction(name, distinct, axes=ONE_AXIS, empty=False, dtypes=ALL, result=None,
+        more=lambda d: [rough(d.ties(3, 4)), rough(np.array([1.0, np.nan, 2.0]))],
         errors=lambda d, name=name: [*WRONG_AXIS(d), E(name, d(0)), E(name, d(2, 0), dim=1)])
     row(f"{name} of two", lambda d: [S(d(2, 3), d(3) + 0.125)], call=lambda m, x, y, name=name: getattr(m, name)(x, y),
         domain=distinct)
@@ -64,7 +65,7 @@ def moments(d: Draw):
     yield from (S(d.transposed(3, 4), dim=0), S(d.flipped(3, 4), dim=-1), S(d(2, 3)), S(d(5)), rough(d(5) * 0.1 + 10.0),
         S(d(3, 0), dim=0, correction=0))
     yield from (rough(np.full((2, 3), 2.5), dim=1, correction=0), rough(d(3, 1), dim=1), rough(d()),
-        rough(d(2, 0), dim=1), rough(MILD.reshape(3, 4), dim=1))
+        rough(d(2, 0), dim=1), rough(MILD.reshape(3, 4), dim=1), rough(d(0), correction=0))
 
 
 for name in ("var", "std", "var_mean", "std_mean"):
@@ -84,7 +85,7 @@ def norms(d: Draw):
         yield from (S(d(3, 4), p), S(d.transposed(3, 4), p, dim=1), S(d(3, 4), p, dim=0, keepdim=True))
     yield from (S(d(3, 4), 0), rough(np.zeros((2, 3)), dim=1), rough(np.zeros(3)), rough(np.zeros(3), 1),
         rough(np.zeros(3), 3), rough(np.array([2.0, -2.0, 1.0]), float("inf")), rough(SPECIAL.copy()),
-        S(d(2, 3), dim=1, dtype=named("float64")))
+        S(d(2, 3), dim=1, dtype=named("float64")), rough(np.array([0.0, 1.0, 0.0])))
 
 
 row("norm", norms, domain=off_zero, tol=2)

@@ -74,6 +74,7 @@ row("narrow", also(shaped((0, 1, 1), (1, 0, 2), (-1, 2, 2), (0, 0, 0), (1, -2, 2
     errors=lambda d: [E("(?s)4", X(d), 1, 1, 4)])
 row("diagonal", also(shaped((), (1, ), (-1, ), (0, 1, 2), (1, -1, 0)),
     lambda d: [S(d(3, 3)), S(d(2, 3), 2), S(d(0, 2))]), view=True)
+row("the diagonal of an expanded tensor", lambda d: [S(d(3, 1)), S(d(3))], call=lambda m, x: m.diagonal(x.expand(3, 3)))
 row("Tensor.unfold", lambda d: [S(d(7), 0, 3, 1), S(d(7), 0, 3, 2), S(d(7), 0, 2, 3), S(d(2, 6), 1, 2, 2),
     S(d(2, 6, 3), 1, 3, 2), S(d(5, 2), 0, 5, 1), S(d.transposed(4, 3), -1, 2, 1)], view=True,
     errors=lambda d: [E("(?s)5.*4|4.*5", d(4), 0, 5, 1)])
@@ -82,7 +83,7 @@ row("Tensor.unfold", lambda d: [S(d(7), 0, 3, 1), S(d(7), 0, 3, 2), S(d(7), 0, 2
 
 MIXED = lambda d: [S([d.int(2), d(2)])]
 row("cat", also(lambda d: [S([d(2, 3), d(4, 3)]), S((d(2, 3), d(2, 1), d(2, 0)), dim=1), S([d(2, 3)], -1),
-    S([d.transposed(2, 3), d.flipped(2, 3)], 0), S([d(0), d(2, 3)]), S([d(2)] * 3)], MIXED), dtypes=ALL,
+    S([d.transposed(2, 3), d.flipped(2, 3)], 0), S([d(0), d(2, 3)]), S([d(2)] * 3), S([d(0), d(2), d(0)])], MIXED), dtypes=ALL,
     covers=("concat", "concatenate"), errors=lambda d: [E("(?s)3.*2|2.*3", [d(2, 3), d(2, 2)]),
     E("(?i)empty|at least one|non-empty|expected", []), E("(?i)zero-dim|0-d|cat", [d(), d()])])
 row("stack", also(lambda d: [S([d(2, 3), d(2, 3)]), S([d(2), d(2)], 1), S([d(2), d(2)], -1), S([d(), d()]),

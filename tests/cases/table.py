@@ -265,6 +265,8 @@ def binary_samples(d: Draw, second: Domain | None = None) -> list[Sample]:
         (d(3, 4), d.transposed(3, 4, domain=second)), (d.flipped(2, 3), d.flipped(3, domain=second)),
         (d.gapped(2, 3), e(2, 1)), (x, d(3, 2, domain=second) if second else x),
     ]  # fmt: skip
+    (a, b), *_ = pairs
+    pairs.append((a[0, 0, :1].copy(), b[0, :1].copy()))  # (1,) and (1, 4)
     left, right = np.meshgrid(SPECIAL, SPECIAL, indexing="ij")
     return [S(*pair) for pair in pairs] + [rough(left.ravel(), right.ravel())]
 

@@ -16,6 +16,7 @@ from ...backend import settings
 FLOAT32 = np.dtype(np.float32)
 GRAIN = 1 << 15  # elements below which a second thread costs more than it brings
 
+
 def _threads() -> int:
     """As many as `set_num_threads` says, or as OMP_NUM_THREADS allows, which BLAS reads too; otherwise one for each core."""
     if settings.num_threads is not None:

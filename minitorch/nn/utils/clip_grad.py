@@ -5,7 +5,7 @@ import math
 import minitorch
 
 from ...autograd import no_grad
-from ...tensor import Tensor
+from ...tensor import Tensor, wrap
 
 
 def _grads(parameters):
@@ -46,7 +46,7 @@ def _norm(x, p):
         norm = xp.count_nonzero(v)
     else:
         norm = (abs(v) ** p).sum() ** (1 / p)
-    return Tensor(xp.asarray(norm, dtype=x.array.dtype))
+    return wrap(xp.asarray(norm, dtype=x.array.dtype))
 
 
 @no_grad()

@@ -10,7 +10,7 @@ import numpy as np
 
 import minitorch
 
-from ...tensor import Tensor
+from ...tensor import Tensor, wrap
 
 
 def default_collate(batch: Sequence) -> Any:
@@ -22,7 +22,7 @@ def default_collate(batch: Sequence) -> Any:
     if isinstance(first, Tensor):
         arrays = [sample.array for sample in batch if isinstance(sample, Tensor) and not sample.requires_grad]
         if len(arrays) == len(batch) and _alike(arrays):
-            return Tensor(first.xp.stack(arrays))
+            return wrap(first.xp.stack(arrays))
         return minitorch.stack(list(batch))
     if isinstance(first, np.ndarray):
         if first.dtype.kind in "SaUO":

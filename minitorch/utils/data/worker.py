@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from ...backend import random
-from ...tensor import Tensor
+from ...tensor import wrap
 from .collate import default_collate
 from .dataset import IterableDataset, Subset, TensorDataset
 
@@ -120,7 +120,7 @@ def _tensor_rows(dataset: Any, indices: list[int]) -> list[Any] | None:
         return None
     where = np.asarray(indices, np.int64)
     return [
-        Tensor(t.array[where]) if isinstance(t.array, np.ndarray) and not t.requires_grad else t[where]
+        wrap(t.array[where]) if isinstance(t.array, np.ndarray) and not t.requires_grad else t[where]
         for t in dataset.tensors
     ]
 
