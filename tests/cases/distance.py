@@ -26,32 +26,8 @@ def tables(d: Draw):
     for p in P:
         make = rough if p in (0.5, float("inf")) else S  # too steep, or too near to a tie, for differences
         yield from (make(d(3, 4), d(5, 4), p), make(d(2, 3, 2), d(2, 4, 2), p))
-    yield from (
-        S(d(3, 4), d(2, 5, 4)),
-        S(d(2, 1, 3, 2), d(5, 2, 2)),
-        S(d(0, 3), d(2, 3)),
-        S(d.transposed(3, 4), d.flipped(2, 4)),
-        S(d(2, 3), d(2, 3), compute_mode="use_mm_for_euclid_dist"),
-        S(d(2, 3), d(2, 3), 2.0, "donot_use_mm_for_euclid_dist"),
-    )
-    yield from (
-        S(d(27, 3, domain=distinct), d(4, 3, domain=distinct)),
-        rough(np.ones((2, 3)), np.ones((2, 3))),
-        rough(np.ones((2, 3)), np.ones((2, 3)), 1.0),
-    )
+    yield from (S(d(3, 4), d(2, 5, 4)), S(d(2, 1, 3, 2), d(5, 2, 2)), S(d(0, 3), d(2, 3)), S(d.transposed(3, 4), d.flipped(2, 4)), S(d(2, 3), d(2, 3), compute_mode="use_mm_for_euclid_dist"), S(d(2, 3), d(2, 3), 2.0, "donot_use_mm_for_euclid_dist"))
+    yield from (S(d(27, 3, domain=distinct), d(4, 3, domain=distinct)), rough(np.ones((2, 3)), np.ones((2, 3))), rough(np.ones((2, 3)), np.ones((2, 3)), 1.0))
 
 
-row(
-    "cdist",
-    tables,
-    domain=off_ties,
-    dtypes=FULL,
-    tol=20,
-    errors=lambda d: [
-        E("(?s)3.*2", d(2, 3), d(2, 2)),
-        E("2D", d(3), d(2, 3)),
-        E("negative", d(2, 3), d(2, 3), -1.0),
-        E("(?i)float", d.int(2, 3), d.int(2, 3)),
-        E("compute_mode", d(2, 3), d(2, 3), 2.0, "fast"),
-    ],
-)
+row("cdist", tables, domain=off_ties, dtypes=FULL, tol=20, errors=lambda d: [E("(?s)3.*2", d(2, 3), d(2, 2)), E("2D", d(3), d(2, 3)), E("negative", d(2, 3), d(2, 3), -1.0), E("(?i)float", d.int(2, 3), d.int(2, 3)), E("compute_mode", d(2, 3), d(2, 3), 2.0, "fast")])

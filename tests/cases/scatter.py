@@ -25,11 +25,7 @@ def put(m, x, *args, **options):
 
 row("Tensor.put", lambda d: [S(d(3, 4), k(0, 11, -2), d(3)), S(d(3, 4), np.array([[0, 5]]), d(2)), S(d(3, 4), k(0, 0, 3), d(3), accumulate=True), S(d(3), k(), d(0)), S(d.transposed(3, 4), k(1, 5), d.flipped(2)), S(d(), k(0), d(1))],
     call=put, dtypes=ALL, errors=lambda d: [E("(?s)6|range|bound", d(2, 3), k(6), d(1)), E("(?s)2.*1|1.*2", d(3), k(0, 1), d(1)), E(DTYPE, d(3), k(0), d.int(1))])  # fmt: skip
-row(
-    "Tensor.put_",
-    lambda d: [S(d(3, 4), k(0, 11, -2), d(3)), S(d(3, 4), k(0, 0, 3), d(3), accumulate=True)],
-    call=lambda m, x, *args, **o: (x * 1).put_(*args, **o),
-)
+row("Tensor.put_", lambda d: [S(d(3, 4), k(0, 11, -2), d(3)), S(d(3, 4), k(0, 0, 3), d(3), accumulate=True)], call=lambda m, x, *args, **o: (x * 1).put_(*args, **o))
 row("masked_scatter", lambda d: [S(d(3, 4), d.bool(3, 4), d(12)), S(d(3, 4), d.bool(4), d(3, 4)), S(d(3), np.zeros(3, bool), d(1)), S(d(3), d.bool(2, 3), d(6)), S(d(0), d.bool(0), d(0)), S(d.transposed(3, 4), d.bool(3, 4), d.flipped(3, 4)), S(d(), np.array(True), d(2))],
     dtypes=ALL, errors=lambda d: [E("(?i)bool", d(3), d(3), d(3)), E("(?i)source", d(3), np.ones(3, bool), d(2)), E(DTYPE, d(3), np.ones(3, bool), d.int(3))])  # fmt: skip
 
@@ -44,52 +40,14 @@ def reductions(d: Draw):
             ])  # fmt: skip
             # an excluded element that equals the result takes a share in PyTorch, which is then lost; here it does not
             yield (rough if include_self else edge)(d.ties(4), 0, k(0, 0, 1, 3, 3, 3), d.ties(6), reduce, **o)
-            yield edge(
-                np.array([np.nan, 1.0, 2.0, np.inf]),
-                0,
-                k(0, 1, 1, 2, 3),
-                np.array([1.0, np.nan, 2.0, -np.inf, 1.0]),
-                reduce,
-                **o,
-            )
+            yield edge(np.array([np.nan, 1.0, 2.0, np.inf]), 0, k(0, 1, 1, 2, 3), np.array([1.0, np.nan, 2.0, -np.inf, 1.0]), reduce, **o)
             yield S(d.int(4), 0, k(0, 0, 1, 3, 3, 3), d.int(6), reduce, **o)
 
 
 def zeros(d: Draw):
-    return [
-        S(
-            np.array([1.0, 2.0, 0.0]),
-            0,
-            k(0, 0, 1, 1, 1, 2),
-            np.array([0.0, 2.0, 0.0, 0.0, 3.0, 5.0]),
-            "prod",
-            include_self=include,
-        )
-        for include in (True, False)
-    ]
+    return [S(np.array([1.0, 2.0, 0.0]), 0, k(0, 0, 1, 1, 1, 2), np.array([0.0, 2.0, 0.0, 0.0, 3.0, 5.0]), "prod", include_self=include) for include in (True, False)]
 
 
-row(
-    "scatter_reduce",
-    reductions,
-    domain=distinct,
-    dtypes=NUMBERS,
-    errors=lambda d: [
-        E("reduce", d(3), 0, k(0), d(1), "median"),
-        E(OUT_OF_RANGE, d(3), 0, k(5), d(1), "sum"),
-        E(DTYPE, d(3), 0, k(0), d.int(1), "sum"),
-        E("", d(3), 0, k(0, 1, 2, 0), d(3), "amax"),
-    ],
-)
-row(
-    "scatter_reduce (products of zeros)",
-    zeros,
-    call=lambda m, x, *args, **o: m.scatter_reduce(x, *args, **o),
-    torch=False,
-)
-row(
-    "scatter_reduce (products of zeros, first order)",
-    zeros,
-    call=lambda m, x, *args, **o: m.scatter_reduce(x, *args, **o),
-    second=False,
-)
+row("scatter_reduce", reductions, domain=distinct, dtypes=NUMBERS, errors=lambda d: [E("reduce", d(3), 0, k(0), d(1), "median"), E(OUT_OF_RANGE, d(3), 0, k(5), d(1), "sum"), E(DTYPE, d(3), 0, k(0), d.int(1), "sum"), E("", d(3), 0, k(0, 1, 2, 0), d(3), "amax")])
+row("scatter_reduce (products of zeros)", zeros, call=lambda m, x, *args, **o: m.scatter_reduce(x, *args, **o), torch=False)
+row("scatter_reduce (products of zeros, first order)", zeros, call=lambda m, x, *args, **o: m.scatter_reduce(x, *args, **o), second=False)
