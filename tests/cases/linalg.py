@@ -238,9 +238,11 @@ row(
 
 def lengths(d: Draw):
     """Away from zero, and without ties."""
-    magnitude = lambda *shape: (
-        (d.rng.permutation(int(np.prod(shape))) + 1.0).reshape(shape) * 0.25 * d.rng.choice([-1.0, 1.0], shape)
-    )  # noqa: E731
+
+    def magnitude(*shape):
+        ranks = (d.rng.permutation(int(np.prod(shape))) + 1.0).reshape(shape)
+        return ranks * 0.25 * d.rng.choice([-1.0, 1.0], shape)
+
     for ord in (2, 1, 3, 0.5, -1, float("inf"), -float("inf"), 0):
         yield from (
             S(magnitude(5), ord),
