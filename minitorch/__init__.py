@@ -317,7 +317,7 @@ from .ops.softmax import (
 from .printing import set_printoptions
 from .tensor import Size, Tensor
 
-from . import linalg, nn, optim, utils, version  # isort: skip
+from . import linalg, nn, optim, storage, utils, version  # isort: skip
 from .explain import explain
 from .serialization import load, save
 
@@ -402,6 +402,8 @@ from .nn.functional import (  # noqa: E402  as PyTorch has them twice
     pixel_unshuffle,
     rms_norm,
 )
+
+from .func import vmap  # noqa: E402
 
 __version__ = "0.1.0"
 

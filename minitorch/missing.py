@@ -50,7 +50,7 @@ def nearest(name: str, home: Any) -> str:
     tensor = getattr(sys.modules["minitorch"], "Tensor", None)
     if tensor is not None and tensor is not home and name in vars(tensor):
         elsewhere.append(f"the method Tensor.{name}")
-    return ", ".join(elsewhere[:2] or close)
+    return ", ".join(elsewhere[:2] or ([] if name in ADVICE else close))
 
 
 def explain(name: str, home: Any, where: str) -> str:
@@ -62,6 +62,18 @@ def explain(name: str, home: Any, where: str) -> str:
     return message + (f" ({advice})" if advice else "")
 
 
+class Message:
+    """`explain(...)`, put into words only when somebody reads it: `hasattr` does not."""
+
+    def __init__(self, *what: Any):
+        self.what = what
+
+    def __str__(self) -> str:
+        return explain(*self.what)
+
+    __repr__ = __str__
+
+
 def names(module_name: str, lazy: tuple = ()) -> Callable[[str], Any]:
     """A module's `__getattr__`: imports the submodules in `lazy` when they are asked for, and explains what is missing."""
 
@@ -71,6 +83,6 @@ def names(module_name: str, lazy: tuple = ()) -> Callable[[str], Any]:
         if name.startswith("__"):
             raise AttributeError(f"module {module_name!r} has no attribute {name!r}")
         module = sys.modules[module_name]
-        raise AttributeError(explain(name, module, module_name), name=name, obj=module)
+        raise AttributeError(Message(name, module, module_name), name=name, obj=module)
 
     return __getattr__

@@ -91,9 +91,9 @@ class Tensor:
     if not TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> Any:  # reached only when the ordinary look-up fails
-            from .missing import explain
+            from .missing import Message
 
-            message = f"Tensor has no attribute {name!r}" if name[0] == "_" else explain(name, Tensor, "Tensor")
+            message = f"Tensor has no attribute {name!r}" if name[0] == "_" else Message(name, Tensor, "Tensor")
             raise AttributeError(message, name=name, obj=self)
 
     # --- what it is --------------------------------------------------------------------------------------------------
