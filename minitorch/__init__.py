@@ -382,6 +382,7 @@ from .ops.aliases import FUNCTIONS as _second_names  # noqa: E402
 globals().update(_second_names)  # arccos, concat, exp_ ...
 from math import e, inf, nan, pi  # noqa: E402
 
+from .func import vmap  # noqa: E402
 from .nn.functional import (  # noqa: E402  as PyTorch has them twice
     adaptive_avg_pool1d,
     avg_pool1d,
@@ -402,8 +403,6 @@ from .nn.functional import (  # noqa: E402  as PyTorch has them twice
     pixel_unshuffle,
     rms_norm,
 )
-
-from .func import vmap  # noqa: E402
 
 __version__ = "0.1.0"
 

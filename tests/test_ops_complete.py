@@ -15,7 +15,7 @@ ELSEWHERE = set(
     set_default_dtype get_default_dtype from_numpy no_grad enable_grad inference_mode promote_types result_type
     can_cast set_printoptions save load compile from_dlpack is_floating_point numel broadcast_shapes typename
     get_num_threads set_num_threads reference_ops is_inference_mode_enabled autocast finfo iinfo
-    device dtype Size Generator Function explain new detach_
+    device dtype Size Generator Function explain new detach_ vmap
     """.split()
 )
 
