@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 from ..autograd.autocast import casts
 from ..autograd.engine import Op
 from ..backend import dtypes
 from ..tensor import Tensor, wrap
-from ._method import constant, unbroadcast
+from ._method import constant, unbroadcast, warn
 from .activation import LogSigmoid, Sigmoid
 from .arithmetic import where
 from .softmax import Softmax, log_softmax
@@ -244,10 +243,9 @@ def binary_cross_entropy_with_logits(
 
 def _warn_broadcast(input, target, name):
     if input.shape != target.shape:
-        warnings.warn(
+        warn(
             f"{name}: using a target size {tuple(target.shape)} that is different to the input size {tuple(input.shape)}; "
             "this broadcasts, and will likely lead to incorrect results. Make sure that they have the same size.",
-            stacklevel=3,
         )
 
 
