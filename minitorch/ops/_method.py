@@ -13,7 +13,6 @@ from ..autograd import views
 from ..autograd.grad_mode import mode
 from ..tensor import Tensor
 
-
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
 
