@@ -1,4 +1,4 @@
-"""The first hundred steps hardly move, with any learning rate that is safe later.
+"""The first steps are three to six times too long: a learning rate that is right later makes the loss jump at the start.
 
 Adam by hand. Tool: the library's Adam on the same gradients.          Needs lesson 05.
 """
