@@ -39,6 +39,10 @@ RENAMED = {
 # Programs import these at their top and use them late, if at all: the module is there and empty, its names are explained.
 EMPTY = ("torch.hub", "torch.onnx", "torch.quantization", "torch.utils.model_zoo")
 
+# dtypes that no tensor has here, with their bytes: they stand in programs' tables
+DTYPES = {"complex32": 4, "complex64": 8, "complex128": 16, "float8_e4m3fn": 1, "float8_e4m3fnuz": 1, "float8_e5m2": 1,
+          "float8_e5m2fnuz": 1, "uint16": 2, "uint32": 4, "uint64": 8}  # fmt: skip
+
 
 def own_name(name: str) -> str | None:
     """minitorch's name of one of PyTorch's modules; None for anything else."""
@@ -106,7 +110,8 @@ class _Modules(types.ModuleType):
     def __getattr__(self, name: str) -> Any:
         from . import nn
 
-        return nn if name in self.FILES else getattr(nn, name)
+        found = nn if name in self.FILES else getattr(nn, name)
+        return nn if isinstance(found, types.ModuleType) else found
 
 
 def answer_torch() -> None:
@@ -116,6 +121,7 @@ def answer_torch() -> None:
     import minitorch
 
     from .backend import dtypes
+    from .nn import bases
 
     for name in [n for n in sys.modules if n.partition(".")[0] in ("torch", "torchvision")]:
         del sys.modules[name]
@@ -123,8 +129,13 @@ def answer_torch() -> None:
     minitorch.__version__ = f"{TORCH}+minitorch.{minitorch.__version__}"  # programs ask for PyTorch's version
     dtypes.NAMESPACE = "torch"  # dtypes and sizes print as PyTorch's
     sys.modules["torch"] = minitorch
+    for name, size in DTYPES.items():
+        setattr(minitorch, name, dtypes.absent(name, size))
+    minitorch.cfloat, minitorch.cdouble = minitorch.complex64, minitorch.complex128
     minitorch.nn.modules = sys.modules["minitorch.nn.modules"] = _Modules("minitorch.nn.modules")
     minitorch.nn.modules.__path__ = []  # a package
+    for name in bases.__all__:
+        setattr(minitorch.nn, name, getattr(bases, name))
     sys.path.insert(1, COMPAT)  # multiprocessing hands sys.path on
     paths = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     if COMPAT not in paths:

@@ -46,7 +46,9 @@ from .backend.dtypes import DTYPES, OF_NUMPY, dtype
 from .tensor import Size, Tensor, wrap
 from .utils.files import CODES, NUMPY, LoadError, atomic_file, no_constant, raw_bytes, reader, write_arrays
 
-__all__ = ["LoadError", "atomic_file", "load", "load_safetensors", "save", "save_safetensors"]
+__all__ = [
+    "LoadError", "add_safe_globals", "atomic_file", "load", "load_safetensors", "safe_globals", "save", "save_safetensors",
+]  # fmt: skip
 
 VERSION = 1
 STRUCTURE, CHECKSUM = "minitorch", "minitorch.crc32"  # the keys in the metadata
@@ -630,3 +632,13 @@ def load_safetensors(path: Any, device: Any = "cpu") -> dict[str, Tensor]:
         if name in tensors and alias not in tensors and alias not in ("format", CHECKSUM):
             tensors[alias] = tensors[name]
     return tensors
+
+
+def add_safe_globals(safe_globals: list) -> None:
+    """Accepted: `load` needs no list, it never runs code of a file (see `load`)."""
+
+
+@contextmanager
+def safe_globals(safe_globals: list) -> Iterator[None]:
+    """Accepted, like `add_safe_globals`."""
+    yield

@@ -38,9 +38,9 @@ def title(op):
 OFFERED = [op for op in oracle.op_db if is_offered(op)]
 REPORT.offered["operations"] = len(OFFERED)
 
-SECOND_ORDER = 8  # samples an operation, for second gradients, method, in-place form and aliases
-OTHER_DTYPES = 8  # samples an operation and dtype
-REFERENCES = 40  # reference samples an operation and dtype
+SECOND_ORDER = 6  # samples an operation, for second gradients, method, in-place form and aliases
+OTHER_DTYPES = 6  # samples an operation and dtype
+REFERENCES = 24  # reference samples an operation and dtype
 LARGE = 100_000  # elements in a reference sample
 ERRORS = 40  # inputs that must fail, an operation
 

@@ -86,6 +86,7 @@ def _(forward):
     # (00.1): the error for x^2 is exactly h
     lessons.same(forward(lambda x: x * x, 3.0, 0.5), 6.5, what="x^2 at 3 with h = 0.5")
     lessons.same(forward(np.sin, 1.0, 1e-6), np.cos(1.0), tol=1e-5, what="sin at 1 with h = 1e-6")
+    lessons.same(forward(lambda x: x, 1.0, 1e-12), 1.0, what="f(x) = x at 1 with h = 1e-12, over the run (x + h) - x")
 
 
 # %% [markdown]
@@ -112,6 +113,8 @@ def _(forward):
 # ($\xi$ is again some point in between: the average of two values of $f'''$ is itself a value of $f'''$ somewhere between them.) Now a step 10 times smaller gives an error *100* times smaller.
 #
 # ### Exercise 2: central difference
+#
+# Write the left side of (00.5).
 
 
 # %% tags=["exercise"]
@@ -127,6 +130,7 @@ def central(f, x, h):
 def _(central):
     lessons.same(central(lambda x: x * x, 3.0, 0.5), 6.0, what="x^2 at 3 (exact for every h, because f''' = 0)")
     lessons.same(central(np.sin, 1.0, 1e-3), np.cos(1.0), tol=2e-7, what="sin at 1 with h = 0.001")
+    lessons.same(central(lambda x: x**3, 0.0, 0.5), 0.25, what="x^3 at 0 with h = 0.5 (the error is h^2)")
 
 
 # %% [markdown]
@@ -382,10 +386,10 @@ def directional_error(f, gradient, x, v, h=1e-5):
 def _(directional_error):
     x, v = np.array([0.3, -1.1]), np.array([0.8, -0.4])
     lessons.same(directional_error(hills, hills_gradient(x), x, v), 0.0, tol=1e-9, what="error of the right gradient")
-    wrong = hills_gradient(x) + np.array([0.1, 0.0])
-    lessons.same(
-        directional_error(hills, wrong, x, v), 0.08, tol=1e-6, what="error of a gradient that is off by (0.1, 0)"
-    )
+    for off in (0.1, -0.1):
+        wrong = hills_gradient(x) + np.array([off, 0.0])
+        error = directional_error(hills, wrong, x, v)
+        lessons.same(error, 0.08, tol=1e-6, what=f"error of a gradient that is off by ({off}, 0)")
 
 
 # %% [markdown]
@@ -525,7 +529,7 @@ plt.show()
 assert curve[-1] < 0.6 * curve[0]
 
 # %% [markdown]
-# The paths are the same. But differences evaluate the loss $2D$ times for one gradient: 22 times here, with 11 weights. BERT has 110 million weights: 220 million evaluations for *one* step.
+# The paths are the same. But differences evaluate the loss $2D$ times for one gradient: 22 times here, with 11 weights. BERT, a language model of 2018, has 110 million weights: 220 million evaluations for *one* step.
 # Differences check gradients; they cannot train. The next lesson builds what can: a program that finds the whole gradient for the price of a few evaluations.
 #
 # ## Summary

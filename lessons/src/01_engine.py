@@ -135,6 +135,7 @@ def _(by_hand):
     f = lambda p: (p[0] + p[1]) * np.exp(p[0])  # noqa: E731
     for p in ([0.3, 1.2], [-1.0, 0.5]):
         L, dx, dy = by_hand(*p)
+        lessons.same(L, f(p), what=f"L at {p}")
         lessons.same([dx, dy], lessons.numeric_gradient(f, p), what=f"(dx, dy) at {p}")  # (01.1), (01.2), (01.4)
     print("`lessons.numeric_gradient` is the function that you repaired in lesson 00")
 
@@ -151,7 +152,7 @@ def _(by_hand):
 #
 # $$ \text{from the right: } (k-1)\,n^3 + n^2, \qquad \text{from the left: } k\,n^2 \qquad \text{for } k \text{ square Jacobians} \tag{01.6} $$
 #
-# Starting at the loss is *reverse mode*; it is $n$ times cheaper, for the sole reason that a loss is one number. Nobody has to write the Jacobians down either: what travels back is the row, `dy`, and each step turns
+# Starting at the loss is *reverse mode*; it is about $n$ times cheaper, for the sole reason that a loss is one number. Nobody has to write the Jacobians down either: what travels back is the row, `dy`, and each step turns
 # its `dy` into its `dx`, as (00.15) did.
 
 # %%
@@ -352,6 +353,7 @@ for depth in depths:
 plt.semilogy(depths, counts, "o-", label="messages sent")
 plt.semilogy(depths, [depth + 1 for depth in depths], "s-", label="values in the graph")
 plt.xlabel("levels of u = u + u")
+plt.ylabel("how many")
 plt.title("Path by path, the work doubles with every level")
 plt.legend()
 plt.show()
@@ -568,7 +570,8 @@ for links in range(1, 6):
 #
 # ### Exercise 5: a walk that can be repeated
 #
-# Keep the gradients in transit in a dictionary, and add to `.grad` only at leaves, the values without parents.
+# Keep the gradients in transit in a dictionary, and add to `.grad` only at leaves, the values without parents. (`transit.get(value, 0.0)` is 0 where there
+# is no entry yet.)
 
 
 # %% tags=["exercise"]
@@ -602,6 +605,7 @@ def _(backward_again):
     once = np.array([x.grad, y.grad])
     reference = lessons.numeric_gradient(lambda p: p[0] * p[1] + np.tanh(p[0] * p[1]) * p[0], [2.0, 3.0])
     lessons.same(once, reference, what="(dx, dy) after one walk")
+    assert L.grad == 0.0, "L is not a leaf, but its .grad has changed."
     backward_again(L)
     lessons.same([x.grad, y.grad], 2 * once, what="(dx, dy) after two walks")  # (01.8) does not happen any more
 
@@ -677,7 +681,7 @@ start_weights = {"W": rng.normal(size=(4, 4)) * 0.5, "b": np.zeros(4), "v": rng.
 
 
 def network(weights, x):
-    """Works on Values, on floats, and on minitorch's tensors: only + and * and tanh."""
+    """The output for one flower, a Value.       x: four numbers"""
     out = weights["c"][0]
     for W_row, b, v in zip(weights["W"], weights["b"], weights["v"]):
         h = b

@@ -112,7 +112,7 @@ plt.show()
 #
 # $$ y_{nc} = x_{nc} + b_c \tag{02.2} $$
 #
-# $\partial y_{nc} / \partial b_k$ is 1 if $c = k$, whatever $n$ is, and else 0. Write $\delta_{ck}$ for that: 1 where $c = k$, else 0. With (00.15)
+# $\partial y_{nc} / \partial b_k$ is 1 if $c = k$, whatever $n$ is, and else 0. Write $\delta_{ck}$ for that: 1 where $c = k$, else 0. With (00.15), and a double sum because $y$ has two indices,
 #
 # $$ db_k = \sum_{n}\sum_{c} dy_{nc}\, \delta_{ck} = \sum_n dy_{nk} \tag{02.3} $$
 #
@@ -315,9 +315,9 @@ assert worst < 1e-7
 #
 # ## The maximum, and ties
 #
-# $y_n = \max_c x_{nc}$ is one of the inputs. Let $k$ be its place. If a different element moves a little, $y$ does not notice; if $x_{nk}$ moves, $y$ moves with it:
+# $y_n = \max_c x_{nc}$ is one of the inputs. Let $k_n$ be its place in row $n$. If a different element moves a little, $y_n$ does not notice; if the one at $k_n$ moves, $y_n$ moves with it:
 #
-# $$ dx_{nc} = dy_n\, \delta_{ck}, \qquad k = \mathrm{argmax}_c\, x_{nc} \tag{02.7} $$
+# $$ dx_{nc} = dy_n\, \delta_{c k_n}, \qquad k_n = \mathrm{argmax}_c\, x_{nc} \tag{02.7} $$
 #
 # If several elements are equally large, this breaks down. Let $T$ be the set of their places. Move the row along $v$: the elements of $T$ start equal, and the fastest of them becomes the maximum,
 #
@@ -405,7 +405,12 @@ class Max(Op):
 
 
 # %% tags=["check"]
-@lesson.check("Sum", "Mean", "Max", hint="Sum: np.broadcast_to(np.expand_dims(dy, axis), shape). The others divide.")
+@lesson.check(
+    "Sum",
+    "Mean",
+    "Max",
+    hint="Sum: np.broadcast_to(np.expand_dims(dy, axis), shape). Mean divides that by shape[axis], Max by the ties of its row.",
+)
 def _(Sum, Mean, Max):
     rng = np.random.default_rng(4)
     for op, library in ((Sum, "sum"), (Mean, "mean"), (Max, "amax")):
@@ -432,7 +437,7 @@ def _(Sum, Mean, Max):
 #
 # $$ \frac{\partial y_{nm}}{\partial a_{pq}} = \delta_{np}\, b_{qm} \tag{02.11} $$
 #
-# Now (00.15), with a double sum because $y$ has two indices. The $\delta_{np}$ removes the sum over $n$:
+# Now (00.15), again with a double sum. The $\delta_{np}$ removes the sum over $n$:
 #
 # $$ da_{pq} = \sum_{n}\sum_{m} dy_{nm}\,\delta_{np}\, b_{qm} = \sum_m dy_{pm}\, b_{qm} = \sum_m dy_{pm}\, (b^{\top})_{mq}, \qquad da = dy\; b^{\top} \tag{02.12} $$
 #

@@ -166,7 +166,7 @@ assert worst < 1e-7
 #
 # ### Exercise 2: binary cross-entropy of probabilities
 #
-# The mean of (03.9), and $d\hat y$: all of (03.10) before the last factor.
+# The mean of (03.9), and its gradient $d\hat y$: element $n$ is what stands before $\partial \hat y_n/\partial\theta_k$ in term $n$ of (03.10), the factor $-\frac{1}{N}$ with it.
 
 
 # %% tags=["exercise"]
@@ -186,7 +186,9 @@ def bce_backward(y_hat, y):
 
 # %% tags=["check"]
 @lesson.check(
-    "bce", "bce_backward", hint="np.mean takes care of 1/N in bce; in bce_backward divide by len(y) yourself."
+    "bce",
+    "bce_backward",
+    hint="np.mean takes care of 1/N in bce; bce_backward has no sum: divide by len(y) yourself, and mind the minus.",
 )
 def _(bce, bce_backward):
     y_hat, y = np.array([0.9, 0.2, 0.6, 0.5]), np.array([1.0, 0.0, 0.0, 1.0])
@@ -217,7 +219,7 @@ print("binary_cross_entropy: equal")
 #
 # $$ dz_n = \frac{\hat y_n - y_n}{N}, \qquad \frac{\partial L}{\partial \theta_k} = \frac{1}{N}\sum_n (\hat y_n - y_n)\, \frac{\partial z_n}{\partial \theta_k} \tag{03.12} $$
 #
-# What is said minus what is true; a prediction that is right sends nothing back, one that is completely wrong sends 1. For the weighted sum (03.1), $\partial z_n/\partial w_k = x_{nk}$ and $\partial z_n/\partial b = 1$:
+# What is said minus what is true; a prediction that is right sends nothing back, one that is completely wrong sends 1 or $-1$ (over $N$). For the weighted sum (03.1), $\partial z_n/\partial w_k = x_{nk}$ and $\partial z_n/\partial b = 1$:
 #
 # $$ dw_k = \sum_n dz_n\, x_{nk}, \quad dw = X^{\top} dz, \qquad db = \sum_n dz_n \tag{03.13} $$
 #
@@ -428,7 +430,7 @@ slopes = [logistic(w, b + h, X, y)[2] for h in (-1e-5, 1e-5)]
 lessons.same((slopes[1] - slopes[0]) / 2e-5, np.mean(sigmoid(X @ w + b) * sigmoid(-X @ w - b)), what="(03.17)")
 
 # %% [markdown]
-# The same 200 steps with minitorch: a `Linear` layer, `BCEWithLogitsLoss`, the engine's gradients, its own optimizer. The weights agree to the last digits.
+# The same 200 steps with minitorch: a `Linear` layer, `BCEWithLogitsLoss`, the engine's gradients, its own optimizer, which takes the steps. (Under `no_grad` the starting weights are set without a graph.) The weights agree to the last digits.
 
 # %%
 layer = minitorch.nn.Linear(2, 1, dtype=minitorch.float64)
@@ -499,11 +501,11 @@ axes.set(
 axes.legend()
 plt.show()
 assert curves["from the first hospital"][0] < curves["from zero"][20] < curves["from zero"][0]
-assert curves["from the first hospital"][-1] < curves["from zero"][-1]
+assert all(one < other for one, other in zip(curves["from the first hospital"], curves["from zero"]))
 
 # %% [markdown]
-# The pretrained start is better before its first step than the other after twenty, and stays better over the whole run, though both minimise the same loss on the same 30 patients. The loss has one valley, but 30 patients leave its floor so flat that where you
-# come from decides where you stop.
+# The pretrained start is better before its first step than the other after twenty, and stays better over the whole run, though both minimise the same loss on the same 30 patients. The loss has one valley, but 30 patients cannot fix 31
+# parameters: in some directions its floor is flat, and there where you come from decides where you stop.
 #
 # ## What goes wrong
 #

@@ -279,6 +279,8 @@ assert worst < 1e-7
 # If the row of the target has the sum 1, this is $\hat y - y$. It does not have to be one-hot.
 #
 # ### Exercise 3: cross-entropy and its gradient
+#
+# The loss needs `lse` from the cell above, and of each row the score of its true class. For the gradient, `np.eye(C)[t]` makes one-hot rows.
 
 
 # %% tags=["exercise"]
@@ -388,7 +390,7 @@ plt.show()
 #
 # ## Soft targets and missing ones
 #
-# By (04.15) a target can be any row of probabilities $q$. Three uses, one formula.
+# By (04.15) a target can be any row of probabilities $q$. Two uses, one formula.
 #
 # **Label smoothing** gives the fraction $\varepsilon$ of each target to all classes alike: $q_{nc} = (1 - \varepsilon)\, y_{nc} + \varepsilon / C$. **Ignored labels**: a padded position of a text has no label; data sets mark it with a number that is no class, $-100$ by custom. Its row of $q$ is zero, and it does not count in the
 # mean. With $M$ rows that count:
@@ -399,7 +401,7 @@ plt.show()
 #
 # ### Exercise 4: targets
 #
-# Return $q$ and $M$. Note that -100 is a valid index in NumPy: it counts from the end. Put a 0 in its place before you make rows one-hot with `np.eye(C)[...]`, and clear these rows afterwards.
+# Return $q$ and $M$. NumPy counts a negative index from the end, so with 100 classes or more -100 would silently pick one of them. Put a 0 in its place before you make rows one-hot with `np.eye(C)[...]`, and clear these rows afterwards.
 
 
 # %% tags=["exercise"]
@@ -431,6 +433,7 @@ def soft_cross_entropy_backward(z, q, M):
 def _(targets):
     q, M = targets(np.array([1, -100, 0]), 4, smoothing=0.2)
     lessons.same(M, 2, what="M")
+    lessons.same(targets(np.array([1, 0]), 2, ignore_index=0)[0], [[0, 1], [0, 0]], what="q for the ignored label 0")
     lessons.same(q, [[0.05, 0.85, 0.05, 0.05], [0, 0, 0, 0], [0.85, 0.05, 0.05, 0.05]], what="q")
     rng = np.random.default_rng(6)
     z, t = rng.normal(size=(5, 3)), np.array([0, 2, -100, 1, -100])
@@ -461,14 +464,14 @@ numeric = lessons.numeric_gradient(lambda z: soft_cross_entropy(z, q, M), z * 0.
 lessons.same(soft_cross_entropy_backward(z * 0.7, q, M), numeric, tol=1e-8, what="dz")  # (04.16)
 print(f"the gap is {z[0, 3] - z[0, 4]:.4f}; the loss stays at {soft_cross_entropy(z, q, M):.4f}\n")
 
-print("smoothing   right    mean of the largest probability   largest score")
+print("smoothing   right    mean of the largest probability   largest |score|")
 largest = []
 for smoothing in (0.0, 0.1, 0.3):
     q, M = targets(t, 10, smoothing)
     W_s, b_s, _ = descend(lambda z, t, q=q, M=M: soft_cross_entropy_backward(z, q, M), steps=400, rate=2.0)
     z = pixels[held_out] @ W_s + b_s
     largest.append(np.abs(z).max())
-    print(f"{smoothing:9}   {right(W_s, b_s):.1%}   {softmax(z).max(1).mean():31.3f}   {largest[-1]:13.1f}")
+    print(f"{smoothing:9}   {right(W_s, b_s):.1%}   {softmax(z).max(1).mean():31.3f}   {largest[-1]:15.1f}")
     assert right(W_s, b_s) > 0.92
 assert largest[0] > largest[1] > largest[2]
 
@@ -477,7 +480,7 @@ assert largest[0] > largest[1] > largest[2]
 #
 # ## Temperature
 #
-# The third use needs no training. Divide the scores by a number $T$, the *temperature*, before the softmax:
+# A model that is too sure, or not sure enough, can also be changed after its training. Divide the scores by a number $T$, the *temperature*, before the softmax:
 #
 # $$ \hat y(T) = \mathrm{softmax}(z / T), \qquad dz_i = \frac{1}{T}\, \hat y_i \Big( dy_i - \sum_j dy_j\, \hat y_j \Big) \tag{04.18} $$
 #
@@ -615,7 +618,7 @@ assert twice[-1] <= kind[-1] <= once[-1] and literal_loss(X @ W_l + b_l, t) < 0
 #
 # ### Exercise 5: find the bug
 #
-# Somebody's softmax subtracts the maximum, as it should. All tests pass, and training works for days. Then one example of a batch has very large scores, and *another* example of the batch, a harmless one, becomes NaN.
+# Somebody's softmax subtracts the maximum, as it should. It passes even the check of exercise 1, and training works for days. Then one example of a batch has very large scores, and *another* example of the batch, a harmless one, becomes NaN.
 
 
 # %% tags=["exercise"]
@@ -634,9 +637,11 @@ def batch_softmax(z):
     "batch_softmax", hint="z.max() is the maximum of the whole batch. What is left of a row that lies 900 below it?"
 )
 def _(batch_softmax):
-    with np.errstate(invalid="ignore"):
-        y = batch_softmax(np.array([[900.0, 0.0], [0.1, 0.3]]))
-    lessons.same(y[1], softmax(np.array([0.1, 0.3])), what="the harmless row")
+    z = np.array([[902.0, 901.0, 0.0], [0.1, 0.3, -0.5]])
+    with np.errstate(all="ignore"):
+        y = batch_softmax(z)
+    lessons.same(y[1], softmax(z[1]), what="the harmless row")
+    lessons.same(y[0], softmax(z[0]), what="the row with large scores")
 
 
 # %% [markdown]

@@ -44,6 +44,7 @@ class Op:
     `self.run`. What it saves must be inputs, outputs, or constants that do not depend on them.
     """
 
+    contiguous: ClassVar[bool] = False  # forward gets contiguous arrays, so that its result is: as PyTorch's
     promote: ClassVar[str | None] = "common"  # "common": one dtype for all inputs; "float": and not an integer; None
     view: ClassVar[bool] = False  # the result shares input 0's memory
     differentiable: ClassVar[bool] = True
@@ -132,6 +133,8 @@ class Op:
                 needs.append(False)
         if dtype not in cls.native:
             return convert.apply_converted(cls, inputs, options)
+        if cls.contiguous:
+            arrays = [a if a is None or a.flags.c_contiguous else a.copy() for a in arrays]
 
         xp = NAMESPACES.get(kind) or namespace_of(arrays[0])
         fast = fastpath.ACTIVE[xp].get(cls)

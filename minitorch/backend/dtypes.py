@@ -30,6 +30,22 @@ class dtype:
         return _by_name, (self.name,)  # copies and pickles keep the identity
 
 
+class absent(dtype):
+    """A dtype of PyTorch's that no tensor has here: a name for the tables of programs. Using it is an error."""
+
+    def __init__(self, name: str, itemsize: int):
+        self.name, self.itemsize, self.category = name, itemsize, 2
+        self.is_floating_point = name.startswith("float")
+        self.is_complex, self.is_signed = name.startswith("c"), not name.startswith("u")
+
+    @property
+    def numpy(self) -> np.dtype:  # type: ignore[override]
+        raise TypeError(f"there are no tensors of dtype {self}")
+
+    def __reduce__(self):
+        return absent, (self.name, self.itemsize)
+
+
 def _by_name(name: str) -> dtype:
     return DTYPES[name]
 

@@ -1,4 +1,4 @@
-"""The Transformer: encoder, decoder, and both together. arXiv:1706.03762; lesson 10."""
+"""The Transformer: encoder, decoder, and both together. arXiv:1706.03762; lesson 11."""
 
 import copy
 import math

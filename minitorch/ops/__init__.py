@@ -17,6 +17,7 @@ from . import (
     distance,
     elementwise,
     index,
+    keywords,
     linalg,
     loss,
     margin,
@@ -42,6 +43,7 @@ FAMILIES = (
     attention, recurrent, loss, random, creation, ctc, distance, margin, scan, scatter, search,
 )  # fmt: skip
 
+keywords.install((*FAMILIES, aliases, linalg), aliases.FUNCTIONS)
 PUBLIC: dict[str, Any] = {
     name: value
     for family in FAMILIES

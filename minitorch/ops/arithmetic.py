@@ -304,14 +304,18 @@ def _scaled(other: Any, alpha: Any, name: str) -> Any:
 
 
 @tensor_method(inplace=True)
-def add(input, other, *, alpha=1):
-    """input + alpha * other, broadcast."""
+def add(input, other, third=None, *, alpha=1):
+    """input + alpha * other, broadcast. PyTorch's older form is add(input, alpha, other)."""
+    if third is not None:
+        alpha, other = other, third
     return Add.apply(input, other) if alpha == 1 else Add.apply(input, _scaled(other, alpha, "add"))
 
 
 @tensor_method(inplace=True)
-def sub(input, other, *, alpha=1):
-    """input - alpha * other, broadcast."""
+def sub(input, other, third=None, *, alpha=1):
+    """input - alpha * other, broadcast. PyTorch's older form is sub(input, alpha, other)."""
+    if third is not None:
+        alpha, other = other, third
     for t in (input, other):
         if isinstance(t, bool) or (isinstance(t, Tensor) and t.dtype is dtypes.bool_):
             raise RuntimeError(
@@ -471,7 +475,7 @@ def masked_fill(input, mask, value):
         value = value.to(input.dtype)
     else:
         value = scalar(in_range(value, input.dtype), input.device, input.dtype)
-    return Where.apply(mask, value, input)
+    return Where.apply(mask, value, input.contiguous())  # whose result is contiguous then, as PyTorch's
 
 
 @tensor_method(inplace=True)
@@ -490,15 +494,19 @@ def _precise(input: Tensor, a: Tensor, b: Tensor) -> tuple:
 
 
 @tensor_method(inplace=True)
-def addcmul(input, tensor1, tensor2, *, value=1):
-    """input + value * tensor1 * tensor2."""
+def addcmul(input, tensor1, tensor2, third=None, *, value=1):
+    """input + value * tensor1 * tensor2. PyTorch's older form is addcmul(input, value, tensor1, tensor2)."""
+    if third is not None:
+        value, tensor1, tensor2 = tensor1, tensor2, third
     tensor1, tensor2 = _precise(input, tensor1, tensor2)
     return add(input, tensor1 * tensor2, alpha=value)
 
 
 @tensor_method(inplace=True)
-def addcdiv(input, tensor1, tensor2, *, value=1):
-    """input + value * tensor1 / tensor2."""
+def addcdiv(input, tensor1, tensor2, third=None, *, value=1):
+    """input + value * tensor1 / tensor2. PyTorch's older form is addcdiv(input, value, tensor1, tensor2)."""
+    if third is not None:
+        value, tensor1, tensor2 = tensor1, tensor2, third
     tensor1, tensor2 = _precise(input, tensor1, tensor2)
     return add(input, tensor1 / tensor2, alpha=value)
 

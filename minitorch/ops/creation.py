@@ -204,10 +204,10 @@ empty_like, full_like = _like(empty, "empty_like"), _like(full, "full_like")
 
 
 def _new_method(make: Any, name: str) -> None:
-    def method(self, *args, dtype=None, device=None, requires_grad=False):
+    def method(self, *args, dtype=None, device=None, requires_grad=False, **named):
         return make(
             *args, dtype=self.dtype if dtype is None else dtype,
-            device=self.device if device is None else device, requires_grad=requires_grad,
+            device=self.device if device is None else device, requires_grad=requires_grad, **named,
         )  # fmt: skip
 
     method.__name__ = method.__qualname__ = name

@@ -21,6 +21,8 @@ class LayerNorm(Op):
     C stands for all axes that are normalized. Lesson 09.
     """
 
+    contiguous = True
+
     def forward(self, x, w, b, *, ndim, eps):
         axes = tuple(range(x.ndim - ndim, x.ndim))
         mean = x.mean(axes, keepdims=True)
@@ -56,6 +58,8 @@ class RMSNorm(Op):
     z = x r,   r = 1 / sqrt(mean(x^2) + eps),   y = w z
     dx = r (dz - z mean(dz z)),  dz = dy w;      dw = sum of dy z over the rows.     Lesson 09.
     """
+
+    contiguous = True
 
     def forward(self, x, w, *, ndim, eps):
         axes = tuple(range(x.ndim - ndim, x.ndim))

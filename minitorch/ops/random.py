@@ -111,6 +111,8 @@ def randint(low, high=None, size=None, *, generator=None, dtype=None, device=Non
     """Integers in [low, high): randint(high, size) or randint(low, high, size)."""
     if size is None:
         low, high, size = 0, low, high
+    elif high is None:  # randint(10, size=(2, 3))
+        low, high = 0, low
     if size is None:
         raise TypeError("randint(): missing the size, as in randint(0, 10, (2, 3))")
     d, where = (dtypes.int64 if dtype is None else as_dtype(dtype)), _options(None, device)[1]

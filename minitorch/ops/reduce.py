@@ -200,6 +200,8 @@ class Root(Op):
 class CumSum(Op):
     """y_i = sum_{j <= i} x_j.                dx_j = sum_{i >= j} dy_i"""
 
+    contiguous = True
+
     def forward(self, x, *, axis):
         self.save(axis)
         return self.xp.cumsum(x, axis=axis, dtype=x.dtype) if x.ndim else x.copy()
@@ -217,6 +219,8 @@ class CumProd(Op):
 
     Through rows in which x_k is 1, so zeros need no special case; O(n^2) along the axis.
     """
+
+    contiguous = True
 
     def forward(self, x, *, axis):
         self.save(x, axis)

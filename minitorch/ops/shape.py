@@ -132,6 +132,7 @@ class Flip(Op):
 class Roll(Op):
     """y_{(i + shift) mod n} = x_i.                            dx_i = dy_{(i + shift) mod n}"""
 
+    contiguous = True
     promote = None
 
     def forward(self, x, *, shift, axis):
@@ -145,6 +146,8 @@ class Roll(Op):
 
 class Concatenate(Op):
     """y = the inputs one after the other along an axis.       dx_k = its own part of dy"""
+
+    contiguous = True
 
     def forward(self, *xs, axis):
         self.save(axis, [x.shape[axis] for x in xs])
@@ -161,6 +164,8 @@ class Concatenate(Op):
 
 class Stack(Op):
     """y = the inputs side by side along a new axis.           dx_k = dy's k-th slice"""
+
+    contiguous = True
 
     def forward(self, *xs, axis):
         self.save(axis)
@@ -210,6 +215,7 @@ class Split(Op):
 class Triangle(Op):
     """y = the lower (tril) or upper (triu) triangle of x, zeros elsewhere.      dx = the same triangle of dy"""
 
+    contiguous = True
     promote = None
 
     def forward(self, x, *, k, upper):

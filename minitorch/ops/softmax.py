@@ -16,6 +16,7 @@ class Softmax(Op):
     Lesson 04.
     """
 
+    contiguous = True
     promote = "float"
 
     def forward(self, x, *, axis=-1):
@@ -38,6 +39,7 @@ class LogSoftmax(Op):
     Lesson 04.
     """
 
+    contiguous = True
     promote = "float"
 
     def forward(self, x, *, axis=-1):

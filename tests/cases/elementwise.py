@@ -48,8 +48,8 @@ for name in ("asin", "acos", "atanh", "erfinv"):
     unary(name, unit, dtypes=ALL, result="float")
 unary("acosh", above_one, dtypes=ALL, result="float")
 unary("logit", probability, special=np.array([0.0, 1.0, 0.5]),
-    more=lambda d: [m(x, eps=eps) for eps in (1e-6, 0.3) for m, x in ((S, d(3, 4)), (edge, SPECIAL.copy()))],
-    dtypes=ALL, result="float")
+    more=lambda d: [m(x, eps=eps) for eps in (1e-6, 0.3) for m, x in ((S, d(3, 4)), (edge, SPECIAL.copy()))]
+    + [rough(np.array([-0.5, 0.5, 1.5, 2.5]))], dtypes=ALL, result="float")
 
 unary("neg", dtypes=NUMBERS)
 unary("abs", nonzero, dtypes=NUMBERS)

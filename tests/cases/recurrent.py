@@ -51,6 +51,7 @@ def sequences(kind: str):
                 packed(d, [3, 1], H=3, P=2),
             )
         yield sample(d, T=9, B=5, C=8, H=16, both=True, make=large)
+        yield sample(d, B=0)
 
     return samples
 
