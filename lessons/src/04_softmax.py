@@ -418,14 +418,6 @@ def targets(t, C, smoothing=0.0, ignore_index=-100):
     # --- end
 
 
-def soft_cross_entropy(z, q, M):
-    return -np.sum(q * log_softmax(z)) / M
-
-
-def soft_cross_entropy_backward(z, q, M):
-    return (softmax(z) * q.sum(1, keepdims=True) - q) / M
-
-
 # %% tags=["check"]
 @lesson.check(
     "targets", hint="keep = t != ignore_index; q = (1 - smoothing) * one_hot + smoothing / C, times keep[:, None]."
@@ -453,7 +445,16 @@ def _(targets):
 #
 # and no further: 4.5 for $\varepsilon = 0.1$ and ten classes. So a smoothed loss cannot reach 0, and a small loss is not what you compare smoothed models by.
 
+
 # %%
+def soft_cross_entropy(z, q, M):
+    return -np.sum(q * log_softmax(z)) / M
+
+
+def soft_cross_entropy_backward(z, q, M):
+    return (softmax(z) * q.sum(1, keepdims=True) - q) / M
+
+
 z = np.zeros((1, 10))
 q, M = targets(np.array([3]), 10, smoothing=0.1)
 for _ in range(3000):
