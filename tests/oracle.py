@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import random
 import types
 import warnings
 import zlib
@@ -30,8 +31,19 @@ with warnings.catch_warnings():
     from torch.testing._internal import common_utils
     from torch.testing._internal.common_methods_invocations import op_db  # noqa: F401
     from torch.testing._internal.common_modules import module_db  # noqa: F401
+    from torch.testing._internal.opinfo import core as opinfo_core
 
-common_utils.extract_test_fn = lambda: None  # which looks for a unittest in the stack, and takes most of the time
+
+def seed_all(seed: int = 1234) -> None:
+    """What PyTorch's samples are drawn with. `torch.manual_seed` would also write down the stack, for CUDA's seeds."""
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.default_generator.manual_seed(seed)
+
+
+# Before each list and each sample: the seeds, and a search of the stack for a unittest. They took most of the time.
+common_utils.set_rng_seed = seed_all
+common_utils.extract_test_fn = opinfo_core.extract_test_fn = lambda: None
 
 with contextlib.suppress(ImportError):  # PyTorch's test utilities have changed what all tests of this process would use
     import hypothesis
@@ -443,7 +455,7 @@ class Call:
     def outputs(self, function: Callable, arguments: tuple, process: Callable | None) -> list:
         args, kwargs = arguments
         if self.seeded:
-            torch.manual_seed(42)
+            torch.default_generator.manual_seed(42)
             minitorch.manual_seed(42)
         result = function(*args, **kwargs)
         return flatten(process(result) if process else result)

@@ -118,7 +118,7 @@ def test_processes_that_it_starts_see_minitorch_too(tmp_path):
             "from torch.utils.data import Datset",
             "minitorch.utils.data has no 'Datset'; the nearest are Dataset, dataset",
         ),
-        ("import torchvision.models", "minitorch.vision has no 'models'"),
+        ("import torchvision.ops", "minitorch.vision has no 'ops'"),
         ("import torch; torch.distributed.init_process_group('nccl')", "minitorch trains in one process"),
         ("import torch; torch.nn.parallel.DistributedDataParallel(None)", "minitorch trains in one process"),
         ("import torch; torch.nn.DataParallel(torch.nn.Linear(1, 1), [0, 1])", "DataParallel: one device at most"),

@@ -447,7 +447,10 @@ def matrix_norm(A, ord="fro", dim=(-2, -1), keepdim=False, *, dtype=None):
         raise RuntimeError(f"linalg.matrix_norm: no ord {ord!r}; expected 'fro', 'nuc', inf, -inf, 1, -1, 2 or -2")
     along, over = (rows, columns) if abs(ord) == 1 else (columns, rows)
     sums = A.abs().sum(along, keepdim=True)
-    y = sums.amax(over, keepdim=True) if ord > 0 else sums.amin(over, keepdim=True)
+    if ord > 0 and not sums.shape[over]:
+        y = sums.sum(over, keepdim=True)  # the largest of no sums is 0
+    else:
+        y = sums.amax(over, keepdim=True) if ord > 0 else sums.amin(over, keepdim=True)
     return y if keepdim else y.squeeze((rows, columns))
 
 
