@@ -71,7 +71,7 @@ plt.show()
 # %% [markdown]
 # Even the best of the three is not there after 40 steps. The steep direction does not allow a larger step, and the flat one needs it. How bad can this get?
 #
-# ## One step (F9)
+# ## One step
 #
 # Let $\theta$ be all weights in one array of shape $(D,)$, $g = \nabla L(\theta)$ of the same shape, and $\eta$ (eta) the *learning rate*. Gradient descent takes
 #
@@ -186,7 +186,7 @@ plt.show()
 #
 # $$ r^2 - (1 + \mu - \eta h)\,r + \mu = 0 \tag{05.9} $$
 #
-# A quadratic equation whose two roots have the product $\mu$. If they are not real, they are each other's conjugates and so of equal size, $\vert r\vert = \sqrt\mu$. They are not real when $(1 + \mu - \eta h)^2 < 4\mu$, so $\vert 1 + \mu - \eta h\vert < 2\sqrt\mu$, and since $1 + \mu \pm 2\sqrt\mu = (1 \pm \sqrt\mu)^2$
+# Each root gives a solution, and so does every sum of multiples of the two; in the long run the larger $\vert r\vert$ is the factor of one step. It is a quadratic equation whose two roots have the product $\mu$. If they are not real, they are each other's conjugates and so of equal size, $\vert r\vert = \sqrt\mu$. They are not real when $(1 + \mu - \eta h)^2 < 4\mu$, so $\vert 1 + \mu - \eta h\vert < 2\sqrt\mu$, and since $1 + \mu \pm 2\sqrt\mu = (1 \pm \sqrt\mu)^2$
 #
 # $$ (1 - \sqrt\mu)^2 < \eta h < (1 + \sqrt\mu)^2 \quad\Rightarrow\quad \vert r\vert = \sqrt\mu \tag{05.10} $$
 #
@@ -229,7 +229,8 @@ def nesterov(theta, g, state, lr, mu=0.9):
 
 # %% tags=["check"]
 @lesson.check(
-    "momentum", hint='state.get("b", 0.0) is the old sum, or 0 the first time. Keep the new one: state["b"] = ...'
+    "momentum",
+    hint='state.get("b", 0.0) is the old sum, or 0 the first time; keep the new one in state["b"]. Nesterov steps along g + mu times the new b.',
 )
 def _(momentum):
     g, state, theta = np.array([2.0, -1.0]), {}, np.zeros(2)
@@ -252,6 +253,7 @@ def _(momentum):
 
 # %% [markdown]
 # Is it true that the root of $\kappa$ decides? Valleys of growing condition number, each method with the settings that were derived for it; how many steps until the distance to the minimum has shrunk a thousand times?
+# (At the ends of the range (05.10) the two roots of (05.9) are the same, and $t\,r^t$ is a solution too. In the steepest direction that costs momentum some steps more: expect an exponent a little above one half.)
 
 # %%
 kappas = np.array([10, 30, 100, 300, 1000, 3000])
@@ -554,7 +556,7 @@ assert final["RMSprop"] > 0.01 > final["Adam"]
 #
 # The breast cancer set: 569 tumours, 30 measurements, benign or malignant. Some measurements are areas of several hundred, others are roughnesses of 0.001. Logistic regression has the loss of lesson 03, and its gradient is
 # $dw = \frac1N X^\top(\hat y - y)$. We run it on the raw numbers, and on numbers divided by their spread. Mathematically it is the same problem: a weight in other units. For an optimizer the curvature is
-# another. At $w = 0$ the Hessian is $\frac{1}{4N}X^\top X$, and its condition number can be computed.
+# another. Differentiate once more: the slope of $\hat y$ is $\hat y(1 - \hat y)$ by (03.5), which is $\frac14$ at $w = 0$. So there the Hessian is $\frac{1}{4N}X^\top X$, and its condition number can be computed.
 
 # %%
 from sklearn.datasets import load_breast_cancer
@@ -579,7 +581,7 @@ lessons.same(logistic_gradient(w, X), lessons.numeric_gradient(lambda w: logisti
 
 results = {}
 for units, X in inputs.items():
-    h = np.linalg.svd(X, compute_uv=False) ** 2 / (4 * len(X))
+    h = np.linalg.svd(X, compute_uv=False) ** 2 / (4 * len(X))  # the curvatures once the axes are turned
     print(f"{units}: curvatures from {h.min():.1e} to {h.max():.1e}, condition number {h.max() / h.min():.0e}")
     for name, rule in [("SGD", sgd), ("momentum", momentum), ("RMSprop", rmsprop), ("Adam", adam)]:
         found = []
@@ -604,15 +606,17 @@ assert results["raw", "Adam"][0] < 0.7 * results["raw", "SGD"][0]
 assert results["scaled", "SGD"][0] < 0.7 * results["raw", "SGD"][0]
 
 # %% [markdown]
+# (Some of the best rates lie above the limit $2/h_{\max}$ of (05.4). Those $h$ belong to $w = 0$; as the predictions become sure, $\hat y(1 - \hat y)$ falls, and all curvatures with it.)
+#
 # Two conclusions. Scale your inputs: it costs one line and helps every method. And inside a network nobody scales the inputs of the middle layers for you; there Adam earns its keep. (Lesson 09 is about layers that do scale them.)
 #
-# ## Weight decay: F3
+# ## Weight decay
 #
 # Large weights make a function that jumps between its examples. The remedy pulls every weight a little towards 0. There are two ways to write it, and both go by the same name. The first adds a penalty to the loss, called *L2*, with a strength $\lambda$ (lambda):
 #
 # $$ \tilde L(\theta) = L(\theta) + \frac{\lambda}{2}\vert\theta\vert^2, \qquad \nabla\tilde L = g + \lambda\,\theta \tag{05.23} $$
 #
-# The second shrinks the weights directly, beside the step: *decoupled decay*. That is document 000's F3,
+# The second shrinks the weights directly, beside the step: *decoupled decay*. In this form one of the articles that this course checks prints it (F3 in the table at the end),
 #
 # $$ \theta_{t+1} = \theta_t - \eta\,\nabla L(\theta_t) - \eta\lambda\,\theta_t \tag{05.24} $$
 #
@@ -839,7 +843,7 @@ def _(momentum_in_place):
 
 # %% [markdown]
 # `state["b"] = g` copies nothing: buffer and gradient are one array. Each new gradient erases the memory, `*= mu` shrinks the gradient itself, and `+= g` doubles it: $b = 2\mu g$, a plain step with 1.8 times the rate. minitorch's SGD copies the
-# first gradient for this reason; look for it in `minitorch/optim/sgd.py`. An optimizer is checked as you did above: beside another one, on the same gradients, for more than one step. The first step is right here, as in most optimizers with a bug.
+# first gradient for this reason; look for `xp.array(g)` in `minitorch/optim/sgd.py`: `np.array` copies. An optimizer is checked as you did above: beside another one, on the same gradients, for more than one step. The first step is right here, as in most optimizers with a bug.
 #
 # More bugs of this lesson's kind are in `lessons/zoo`: 10 (decay that does not decay), 17 (small batches take other steps), 25 (Adam's first steps).
 #

@@ -100,7 +100,9 @@ def layer_norm(x, w, b, eps=1e-5):
 @lesson.check("layer_norm", hint="Divide x - m by np.sqrt(v + eps); v is the mean of (x - m)**2, with keepdims=True.")
 def _(layer_norm):
     x = np.array([[1.0, 2.0, 3.0, 6.0], [0.0, 0.0, 0.0, 0.0]])
+    kept = x.copy()
     y = layer_norm(x, np.ones(4), np.zeros(4), eps=0.5)
+    lessons.same(x, kept, what="x after the call (it should be left alone)")
     # (09.1), (09.2), (09.3): m = 3, v = 3.5, r = 1/2
     lessons.same(y[0], [-1.0, -0.5, 0.0, 1.5], what="the row 1, 2, 3, 6, with eps = 0.5")
     lessons.same(y[1], np.zeros(4), what="a row of zeros")
@@ -332,7 +334,7 @@ print("(09.14), (09.15), (09.16) hold")
 # %% [markdown]
 # ### Why never to test with ones
 #
-# Put $dz = \mathbf 1$ into (09.13): by (09.15) the right answer is 0. A formula with the first cross-term only also gives 0. So a check with a `dy` of ones says "correct", and with `w = 1` it cannot say anything else:
+# Put $dz = \mathbf 1$ into (09.13): by (09.15) the right answer is 0. A formula with the first cross-term only also gives 0. So with `w = 1` a check with a `dy` of ones calls this wrong formula correct:
 
 # %%
 candidates = {
@@ -404,7 +406,7 @@ def _(rms_norm_backward):
 
 
 # %% [markdown]
-# You found LayerNorm's gradient with one direction less removed, since RMSNorm has one restriction less, $\frac{1}{C}\sum_i z_i^2 = 1$:
+# You found LayerNorm's gradient with one direction less removed, since in RMSNorm only one restriction is left, $\frac{1}{C}\sum_i z_i^2 = 1$ (for $\varepsilon = 0$):
 #
 # $$ dx_j = r\,\Big(dz_j - z_j\,\frac{1}{C}\sum_i dz_i\, z_i\Big) \tag{09.18} $$
 
@@ -729,7 +731,7 @@ assert min(results["pre"][3:7]) > 0.5 and max(results["none"][2:]) < 0.5 and max
 
 # %% [markdown]
 # Without normalization the scores and gradients begin enormous, by (09.23): from a rate of $10^{-3}$ on the first steps throw the network out for good, and what learns below that stays far behind. Post-norm learns in a narrow range of rates, and less well in so few steps. Pre-norm learns best, over rates that differ by a factor of 30 and more. The free path of the sums brings every
-# block a gradient that no normalization has touched. (Post-norm Transformers need a warmup of the rate, lesson 05; pre-norm ones can do without: arXiv:2002.04745.)
+# block a gradient that only the one normalization after the last block has touched. (Post-norm Transformers need a warmup of the rate, lesson 05; pre-norm ones can do without: arXiv:2002.04745.)
 #
 # ## What goes wrong
 #

@@ -230,7 +230,7 @@ def causal_mask(T):
 
 
 def padding_mask(lengths, S):
-    """lengths: (B,)   returns (B, 1, S) booleans: sentence b allows its first lengths[b] keys, to every query."""
+    """lengths: list or array of B numbers   returns (B, 1, S) booleans: sentence b allows its first lengths[b] keys."""
     # --- solution
     return (np.arange(S) < np.asarray(lengths)[:, None])[:, None, :]
     # --- stub
@@ -257,7 +257,9 @@ def masked_softmax(s, mask):
 def _(causal_mask, padding_mask, masked_softmax):
     s = np.random.default_rng(0).normal(size=(2, 4, 5))
     mask = np.array([[[True, True, False, False, False]], [[True] * 5]])
+    kept = s.copy()
     p = masked_softmax(s, mask)
+    lessons.same(s, kept, what="s after the call (it should be left alone)")
     lessons.same(p[0, :, :2], softmax(s[0, :, :2]), what="weights of the two allowed keys")  # (10.8)
     lessons.same(p[0, :, 2:], np.zeros((4, 3)), what="weights of the hidden keys")
     lessons.same(p[1], softmax(s[1]), what="where nothing is hidden")
@@ -421,7 +423,7 @@ print("minitorch's dq, dk, dv are equal")
 # One look-up gives each query one mixture of values. A word may need several: its verb, its adjective, the word before it. *Multi-head attention* does $h$ look-ups at once, each in a part of width $d = D/h$, with learned *projections* that say what each part asks for, offers, and hands over. In *self-attention* all three come from
 # one input $x$ of shape $(B, T, D)$. The matrices $W^Q, W^K, W^V$ are $(D, D)$, used as in every linear layer, $Q = x\, W^{Q\top}$:
 #
-# $$ Q_{b,t,a} = \sum_{m=1}^{D} x_{btm}\, W^Q_{am}, \qquad q_{b,g,t,c} = Q_{b,\,t,\,gd + c} \tag{10.16} $$
+# $$ Q_{b,t,a} = \sum_{m=0}^{D-1} x_{btm}\, W^Q_{am}, \qquad q_{b,g,t,c} = Q_{b,\,t,\,gd + c} \tag{10.16} $$
 #
 # and $K$, $V$ in the same way. Here $g = 0, \dots, h-1$ numbers the heads and $c = 0, \dots, d-1$ the places in a head: head $g$ gets the columns from $gd$ to $gd + d - 1$. In code that is a reshape of the last axis, $(B, T, D) \to (B, T, h, d)$, *and then* a transpose to $(B, h, T, d)$, because attention wants time and width last. After the
 # attention, the way back, and an output projection that mixes the heads:
@@ -581,7 +583,7 @@ print("reordered words give reordered outputs, equal to 12 digits")
 #
 # $$ \begin{pmatrix} \sin \omega_m(t + \Delta) \\ \cos \omega_m(t+\Delta) \end{pmatrix} = \begin{pmatrix} \cos\omega_m\Delta & \sin\omega_m\Delta \\ -\sin\omega_m\Delta & \cos\omega_m\Delta \end{pmatrix} \begin{pmatrix} \sin\omega_m t \\ \cos\omega_m t\end{pmatrix} \tag{10.23} $$
 #
-# The matrix does not contain $t$. So *one* matrix $R_\Delta$, with these blocks on its diagonal, moves every position by $\Delta$: $P_{t+\Delta} = R_\Delta P_t$. A projection $W^Q$ can hold it, and then a head looks $\Delta$ words back, everywhere in the sentence.
+# The matrix does not contain $t$. So *one* matrix $R_\Delta$, with these blocks on its diagonal, moves every position by $\Delta$: $P_{t+\Delta} = R_\Delta P_t$. A projection $W^Q$ can hold it, and then a head looks $\Delta$ words ahead ($-\Delta$: back), everywhere in the sentence.
 
 
 # %%
@@ -647,7 +649,7 @@ assert (looks[0][1:].argmax(1) == np.arange(len(words) - 1)).all()
 # A look-up on real data. Each example has five pictures of five *different* digits, the keys; each is paired with a symbol out of eight, its value, drawn at random for this example alone. Then comes a sixth picture, the query: *another* picture of one of the five digits. Which symbol belongs to it?
 #
 # A layer that sees only averages of the keys and of the values cannot do it: exchange the symbols of two keys, and the averages are the same, but the answer is another. As the five symbols are equally likely, it is right one time in five at best. Attention needs just two projections, $W^Q$ and $W^K$ of shape
-# $(64, 16)$, in which two pictures of the same digit come out similar. The values are one-hot vectors, so the output $\sum_j p_j v_j$ is already a probability for each symbol, and the loss is its cross-entropy. Nobody tells it what a digit is.
+# $(64, 16)$ (here without the transpose, $q = x\, W^Q$), in which two pictures of the same digit come out similar. The values are one-hot vectors, so the output $\sum_j p_j v_j$ is already a probability for each symbol, and the loss is its cross-entropy. Nobody tells it what a digit is.
 
 # %%
 from sklearn.datasets import load_digits
@@ -692,7 +694,7 @@ W_1, W_2 = parameter(rng, 64 + 64 + symbols, 64), parameter(rng, 64, symbols)
 def by_attention(query, keys, values):
     q = (query @ W_Q).unsqueeze(1)  # (B, 1, 16)
     y = F.scaled_dot_product_attention(q, keys @ W_K, values)  # (B, 1, 8)
-    return (y.squeeze(1) + 1e-9).log()
+    return (y.squeeze(1) + 1e-9).log()  # cross_entropy wants logits: the softmax of log p is p
 
 
 def by_means(query, keys, values):
@@ -732,7 +734,7 @@ for name, share in correct.items():
 assert correct["attention"] > 0.8 and correct["means"] < 0.3
 
 # %% [markdown]
-# Attention learned to compare, from right and wrong symbols alone. Look at what it compares: for ten unseen queries, one of each digit, the weights over ten other unseen pictures, one of each digit. Off the diagonal are its doubts.
+# The network on the averages is still learning which five symbols are on offer. However long it trains, no average takes it below the dashed line. Attention learned to compare, from right and wrong symbols alone. Look at what it compares: for ten unseen queries, one of each digit, the weights over ten other unseen pictures, one of each digit. Off the diagonal are its doubts.
 
 # %%
 one, other = pictures[unseen[:, 0]].astype(np.float32), pictures[unseen[:, 1]].astype(np.float32)
