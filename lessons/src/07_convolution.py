@@ -177,6 +177,7 @@ def _(conv1d_backward):
         what = f"with K = {K}, stride {stride}, padding {padding}"
         lessons.same(dw, lessons.numeric_gradient(lambda w: forward(x, w), w, dy), what=f"dw {what}")  # (07.4)
         lessons.same(dx, lessons.numeric_gradient(lambda x: forward(x, w), x, dy), what=f"dx {what}")  # (07.5)
+        lessons.same(db, dy.sum(), what=f"db {what}")
 
     for sizes in [(7, 3, 1, 0), (7, 3, 2, 1), (9, 4, 3, 2), (8, 3, 4, 0)]:
         test(*sizes)
@@ -189,7 +190,7 @@ def _(conv1d_backward):
 #
 # $$ dx_i = \sum_{k'=0}^{K-1} w_{K-1-k'}\; dy_{\,i + k' - (K-1-P)} \qquad (s = 1) \tag{07.6} $$
 #
-# Compare with (07.1): the same operation, on $dy$, with the kernel flipped and padding $K-1-P$. For a stride $s > 1$ put $s-1$ zeros between the elements of $dy$, and behind the last one as many zeros as the rounding in (07.2) left over:
+# (with $dy_p = 0$ outside of $0 \dots M-1$). Compare with (07.1): the same operation, on $dy$, with the kernel flipped and padding $K-1-P$ (take $P \le K-1$). For a stride $s > 1$ put $s-1$ zeros between the elements of $dy$, and behind the last one as many zeros as the rounding in (07.2) left over:
 #
 # $$ u_{ps} = dy_p, \quad u_j = 0 \text{ elsewhere}, \quad 0 \le j \le L+2P-K, \qquad dx_i = \sum_{k'=0}^{K-1} w_{K-1-k'}\; u_{\,i + k' - (K-1-P)} \tag{07.7} $$
 #
@@ -205,6 +206,7 @@ for L, K, stride, padding in [(7, 3, 1, 0), (7, 3, 1, 2), (8, 3, 2, 1), (10, 4, 
     lessons.same(
         conv1d(u, w[::-1], 0.0, 1, K - 1 - padding), dx, tol=1e-12, what="dx as a correlation"
     )  # (07.6), (07.7)
+    # the library's transposed convolution; output_padding is the number of zeros behind the last element of dy
     tensor = lambda a: minitorch.tensor(a)[None, None]  # noqa: E731
     library = F.conv_transpose1d(
         tensor(dy), tensor(w), stride=stride, padding=padding, output_padding=(L + 2 * padding - K) % stride
@@ -228,7 +230,7 @@ print("dx, three ways: equal")
 #
 # ### As one matrix product
 #
-# Written as six nested loops this is slow. But write every patch that the kernel sees as a column of a matrix, one column for each output place:
+# Written as six nested loops this is slow. But write every patch that the kernel sees as a column of a matrix, one column for each output place. There are $M$ places down and $M'$ across, both from (07.2); the code calls $M'$ `N`:
 #
 # $$ X_{(c k l),\,(n p q)} = x_{n,\, c,\, ps+k-P,\, qs+l-P} \qquad X: (C K^2,\; B M M') \tag{07.11} $$
 #
@@ -425,6 +427,22 @@ def _(max_pool_backward):
     lessons.same(dx[0, 0], [[0.0, 0.0], [5.0, 0.0]], what="one window of 2 x 2, winner 2")
     dx = max_pool_backward(np.array([[[[5.0, 7.0]]]]), np.array([[[[1, 0]]]]), (1, 1, 2, 3), 2, 1)
     lessons.same(dx[0, 0], [[0.0, 12.0, 0.0], [0.0, 0.0, 0.0]], what="two windows that overlap and share a winner")
+    rng = np.random.default_rng(0)
+
+    def test(shape, K, stride):
+        sizes = [output_size(size, K, stride, 0) for size in shape[2:]]
+        x = rng.permutation(np.prod(shape)).reshape(shape) * 0.1  # all different
+        window = lambda x, n, c, p, q: x[n, c, p * stride : p * stride + K, q * stride : q * stride + K]  # noqa: E731
+        winner, dy = np.zeros((*shape[:2], *sizes), int), rng.normal(size=(*shape[:2], *sizes))
+        for at in np.ndindex(dy.shape):
+            winner[at] = window(x, *at).argmax()
+        forward = lambda x: np.reshape([window(x, *at).max() for at in np.ndindex(dy.shape)], dy.shape)  # noqa: E731
+        what = f"dx of shape {shape}, K = {K}, stride {stride}"
+        found = max_pool_backward(dy, winner, shape, K, stride)
+        lessons.same(found, lessons.numeric_gradient(forward, x, dy), what=what)  # (07.15)
+
+    for sizes in [((2, 3, 6, 4), 2, 2), ((1, 2, 7, 5), 3, 2)]:
+        test(*sizes)
 
 
 # %%
@@ -595,7 +613,7 @@ print("values and gradients equal minitorch's")
 # %% [markdown]
 # ### Training and evaluation
 #
-# In use there may be no batch: one picture comes alone, and its answer must not depend on its neighbours. So during training the layer also keeps *running statistics*, averages that forget (lesson 05), with a *momentum* $\alpha = 0.1$:
+# In use there may be no batch: one picture comes alone, and its answer must not depend on its neighbours. So during training the layer also keeps *running statistics*, averages that forget (lesson 05), with a *momentum* $\alpha = 0.1$ (the weight of the *new* value here; in lesson 05 the word stood for the weight of the old ones). They begin at $\hat\mu = 0$ and $\hat v = 1$:
 #
 # $$ \hat\mu \leftarrow (1-\alpha)\,\hat\mu + \alpha\,\mu, \qquad \hat v \leftarrow (1-\alpha)\,\hat v + \alpha\,\frac{n}{n-1}\,v \tag{07.25} $$
 #
@@ -738,10 +756,11 @@ plt.title("20 layers: the plain stack never leaves the guess, log 10 (dotted)")
 plt.legend(loc="lower left")
 plt.show()
 assert final["plain"] > 2.2 and final["residual, BatchNorm"] < 0.5 * final["plain, BatchNorm"]
+assert max(final["residual"], final["plain, BatchNorm"]) < 2.2
 assert spread["plain"] < 1e-5 and min(spread["residual"], spread["residual, BatchNorm"]) > 0.01
 
 # %% [markdown]
-# Adam divides every gradient by its own size, so small gradients alone need not stop it, until they fall below its $\varepsilon$. But what multiplies the gradients on the way down multiplies the *differences between the digits* on the way up: at the top of the plain stack all 32 look the same, to six digits. The sum keeps both.
+# Adam divides every gradient by its own size, so small gradients alone need not stop it, until they fall below its $\varepsilon$. But what multiplies the gradients on the way down multiplies the *differences between the digits* on the way up: at the top of the plain stack all 32 look the same, to six digits. The sum keeps both. So does BatchNorm, which stretches the differences at every layer: either of the two gets the network away from the guess within these 40 steps, slowly, and the two together are much faster.
 #
 # ## A small network, and augmentation
 #

@@ -34,7 +34,7 @@ lesson = lessons.start(8)
 # ## A state that walks
 #
 # Read one symbol after the other, and keep what matters of the past in an array $h$, the *state*. Each step makes a new state from the old one and the next symbol, always with the same weights. Drawn as a graph the loop is *unrolled*: a deep network, as deep as the sequence is long, whose
-# layers all share their weights.
+# layers all share their weights. In the picture $W_{ih}$ leads from the input to the state (*h* stands for *hidden state*, its usual name), $W_{hh}$ from one state to the next, and $W_o$ makes of each state the scores of what may come next.
 
 # %%
 figure, axes = plt.subplots(figsize=(10, 3.4))
@@ -290,7 +290,7 @@ plt.show()
 # %% [markdown]
 # ### Exploding: clip
 #
-# The loss of an exploding network has cliffs. The smallest example has one weight, $h_t = w\,h_{t-1}$, $h_0 = 1$, and 30 steps: $L(w) = \frac12 (w^{30} - 1)^2$, best at $w = 1$. At $w = 1.2$ the slope is over a million. A step of gradient descent lands far away, where nothing can be learned any more. The *direction* of the gradient is good; its length is not to be believed.
+# The loss of an exploding network has cliffs. The smallest example has one weight, $h_t = w\,h_{t-1}$, $h_0 = 1$, and 30 steps: $L(w) = \frac12 (w^{30} - 1)^2$, best at $w = 1$. At $w = 1.2$ the slope is over a million. A step of gradient descent, even with the small rate 0.001, lands far away, where nothing can be learned any more. The *direction* of the gradient is good; its length is not to be believed.
 # So limit the length, and keep the direction. With all parameters' gradients taken as one long vector $g$, and a limit $c$:
 #
 # $$ g \leftarrow g \cdot \min\Big(1, \frac{c}{\vert g\vert}\Big), \qquad \vert g\vert^2 = \sum_{\text{all parameters } p} \vert dp\vert^2 \tag{08.11} $$
@@ -336,12 +336,14 @@ for tensor, ours in zip(tensors, clip(arrays, 0.5)):
 slope = lambda w: 30 * (w**30 - 1) * w**29  # noqa: E731
 loss = lambda w: 0.5 * (w**30 - 1) ** 2  # noqa: E731
 path = [1.2]
-for _step in range(60):
+for _step in range(20):
     path.append(path[-1] - 0.001 * clip([np.array(slope(path[-1]))], 20.0)[0])
 wild = 1.2 - 0.001 * slope(1.2)
 w = np.linspace(0.85, 1.22, 200)
 plt.semilogy(w, loss(w), color="black", linewidth=1)
-plt.semilogy(path, [loss(p) + 1e-12 for p in path], "o-", color="C0", markersize=4, linewidth=1, label="clipped to 20")
+plt.semilogy(
+    path, [max(loss(p), 2e-5) for p in path], "o-", color="C0", markersize=4, linewidth=1, label="clipped to 20"
+)
 plt.text(1.09, 1e-3, f"without clipping the\nfirst step goes to\nw = {wild:,.0f}", color="C3")
 plt.ylim(1e-5, 1e6)
 plt.xlabel("w")
@@ -497,7 +499,7 @@ print("values and gradients equal minitorch's")
 # %% [markdown]
 # Why does this help? Follow the cell alone, with the gates as they are:
 #
-# $$ \frac{\partial c_T}{\partial c_t}\bigg\vert_{\text{along the cell}} = \prod_{s=t+1}^{T} f_s \tag{08.19} $$
+# $$ \frac{\partial c_T}{\partial c_t}\bigg\vert_{\text{along the cell}} = \prod_{j=t+1}^{T} f_j \tag{08.19} $$
 #
 # element by element. No matrix, no tanh; and the factors are *learned, and depend on the input*. While $f = 1$ the gradient arrives whole, from any distance, and when the network wants to forget, $f$ goes to 0. But it has to be open in the first place: weights near 0 make $f = s(0) = \frac12$, and $\frac12^{30}$ is a billionth. So the bias of the forget gate is often started at a positive value $\beta$:
 #
@@ -552,7 +554,7 @@ assert reach["LSTM, forget bias 3"][30] > 0.01 and max(reach["RNN"][30], reach["
 # %% [markdown]
 # ## GRU: one state, two gates
 #
-# The *gated recurrent unit* does without a cell. Its state is a blend of the old state and a candidate $n$, so that $z$ close to 1 keeps it. $x_t$ and $h_{t-1}$ have their own products and biases, three parts each:
+# The *gated recurrent unit* does without a cell. Its state is a blend of the old state and a candidate $n$, so that $z$ close to 1 keeps it. $x_t$ and $h_{t-1}$ have their own products and biases, three parts each ($z$ is now the name of a gate; the sums before the curves are $a$ and $u$):
 #
 # $$ a = W_{ih}\, x_t + b_{ih}, \qquad u = W_{hh}\, h_{t-1} + b_{hh}, \qquad r = s(a_r + u_r), \quad z = s(a_z + u_z) \tag{08.21} $$
 #
@@ -696,14 +698,14 @@ plt.ylabel("right, mean of 15 steps")
 plt.title("Naming the first of 30 symbols: who gets a gradient, learns")
 plt.legend(loc="center right")
 plt.show()
-assert remembered["LSTM, forget bias 3"] > 0.9 and max(remembered["RNN"], remembered["LSTM"]) < 0.5
+assert remembered["LSTM, forget bias 3"] > 0.9 and max(remembered[name] for name in ("RNN", "GRU", "LSTM")) < 0.5
 
 # %% [markdown]
-# The picture of the gradients has told us before. An LSTM as it comes, with its gates half shut, is no better than the simple network here; the same LSTM with an open gate solves it within a hundred steps. (Given more steps one of the others may begin to find it: a gradient of $10^{-7}$ is small, not zero, and Adam divides by its size. At distance 100 what is left lies far below Adam's $\varepsilon$.)
+# The picture of the gradients has told us before. An LSTM or a GRU as it comes, with its gates half shut, is no better than the simple network here; the LSTM with an open gate solves it within a hundred steps. (Given more steps one of the others may begin to find it: a gradient of $10^{-7}$ is small, not zero, and Adam divides by its size. At distance 100 what is left lies far below Adam's $\varepsilon$.)
 #
 # ## Names
 #
-# Now let a network invent names. It reads `.emma` and is to say `emma.` (the dot begins and ends): at every place the next letter. The probability of a whole name is a product of such predictions, and the loss is the mean of its logarithm over all $N$ letters:
+# Now let a network invent names. It reads `.emma` and is to say `emma.` (the dot begins and ends): at every place the next letter. The probability of a whole name is a product of such predictions, and the loss is minus the mean of their logarithms over all $N$ letters of all names, the last dots included:
 #
 # $$ P(x_1 \dots x_T) = \prod_{t=1}^{T} P(x_t \mid x_1 \dots x_{t-1}), \qquad L = -\frac{1}{N}\sum \log P(x_t \mid x_1 \dots x_{t-1}) \tag{08.27} $$
 #
@@ -832,7 +834,7 @@ print("known:", " ".join(name for name in invented if name in names))
 assert np.mean([name not in names for name in invented]) > 0.5
 
 # %% [markdown]
-# Hardly any is a name, but many could be said aloud: the network has learned which letters go together, where vowels belong, and how long a name is, from fewer than two hundred examples.
+# Hardly any is a name, but many could be said aloud: the network has learned which letters go together, where vowels belong, and how long a name is, from a short list of examples.
 #
 # ## What goes wrong
 #

@@ -487,6 +487,8 @@ def _(cross_attention_backward):
     for name in "qkvo":
         f = lambda w, name=name: cross_attention(x, memory, W | {name: (w, W[name][1])}, 2)[0]  # noqa: E731
         lessons.same(dW[name][0], numeric(f, W[name][0], dy), what=f"dW of {name}")
+        f = lambda b, name=name: cross_attention(x, memory, W | {name: (W[name][0], b)}, 2)[0]  # noqa: E731
+        lessons.same(dW[name][1], numeric(f, W[name][1], dy), what=f"db of {name}")
 
 
 # %% [markdown]
@@ -880,6 +882,7 @@ def tasks(count, rng):
 def train(model, batch, steps, rate):
     """batch() -> lists of sources and targets. Returns the losses."""
     optimizer = minitorch.optim.AdamW(model.parameters(), lr=rate, weight_decay=0.01)
+    # the rate: a warmup of a tenth of the steps, then down along a cosine (lesson 05)
     schedule = minitorch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps, pct_start=0.1)
     losses = []
     for _ in range(steps):
@@ -1149,8 +1152,8 @@ def _(translate):
             parameter.mul_(2.0)  # an untrained model with strong opinions
     together = translate(model, rows, 6)
     for row, found in zip(rows, together):
-        alone = translate(model, [row], 6)[0]
-        assert list(found) == list(alone), f"The source {row} gives {alone} alone, and {found} in a batch."
+        alone = until_end(greedy(model, minitorch.tensor([row]), 6)[0])
+        assert list(found) == alone, f"The source {row} gives {alone} alone, by `greedy`, and {found} in a batch."
 
 
 # %% [markdown]

@@ -382,6 +382,7 @@ def windows(ids, length, count, rng):
 def train(model, batch, steps, rate):
     """batch() -> inputs, targets.       Returns the losses."""
     optimizer = minitorch.optim.AdamW(model.parameters(), lr=rate, weight_decay=0.01)
+    # the rate: a warmup of a tenth of the steps, then down along a cosine (lesson 05)
     schedule = minitorch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps, pct_start=0.1)
     losses = []
     for _ in range(steps):
@@ -422,7 +423,7 @@ right.plot(range(1, T + 1), by_position, ".", color="C0", alpha=0.4)
 right.plot(range(1, T + 1), smooth, color="C0", label="GPT, mean over neighbours")
 right.axhline(L_unigram, color="0.45", linestyle="--", linewidth=1, label="unigram")
 right.axhline(L_bigram, color="0.45", linestyle=":", linewidth=1.5, label="bigram")
-right.set(xlabel="characters of context", ylabel="test loss", title="More context, less surprise")
+right.set(xlabel="characters of context", ylabel="test loss", title="The first few characters of context help most")
 right.legend()
 plt.show()
 near, far = by_position[4:12].mean(), by_position[32:].mean()
@@ -567,13 +568,13 @@ plt.show()
 #
 # *Top-k* keeps the $k$ most likely. *Top-p* sorts them, $p_{(1)} \ge p_{(2)} \ge \dots$, and keeps as few as are needed for a mass of at least $P$, so that the number follows how sure the model is:
 #
-# $$ K = \{(1), \dots, (m)\}, \qquad m = \min\Big\{m : \sum_{j \le m} p_{(j)} \ge P\Big\} \tag{12.15} $$
+# $$ K = \{(1), \dots, (m)\}, \qquad m = \min\Big\{l : \sum_{j \le l} p_{(j)} \ge P\Big\} \tag{12.15} $$
 #
 # How far is $q$ from $p$? All kept ratios are $q_i/p_i = 1/M$, so the divergence is one logarithm:
 #
 # $$ \mathrm{KL}(q \Vert p) = \sum_{i \in K} q_i \log\frac{q_i}{p_i} = -\log M \tag{12.16} $$
 #
-# Top-p thus bounds it: at most $-\log P$, in every context. Top-k bounds nothing: where the model is unsure, $M$ is small. (And do not measure $\mathrm{KL}(p \Vert q)$, the loss on real text: it is infinite as soon as a removed token comes. A model cut in this way may write; it cannot be evaluated.)
+# Top-p thus bounds it: at most $-\log P$, in every context. Top-k bounds nothing: where the model is unsure, $M$ is small. (And do not measure the other direction, $\mathrm{KL}(p \Vert q)$, or the loss of $q$ on real text: a removed token has $q_i = 0$, and where one comes the loss is infinite. A model cut in this way may write; it cannot be evaluated.)
 #
 # ### Exercise 4: top-p
 #
@@ -610,6 +611,8 @@ def _(top_p):
     lessons.same(top_p(p, 0.6), [0.0, 0.625, 0.375], what="(0.2, 0.5, 0.3) at P = 0.6")  # (12.14), (12.15)
     lessons.same(top_p(p, 0.1), [0.0, 1.0, 0.0], what="the same at P = 0.1")
     lessons.same(top_p(p, 1.0), p, what="the same at P = 1")
+    exact = top_p(np.array([0.25, 0.5, 0.25]), 0.5)
+    lessons.same(exact, [0.0, 1.0, 0.0], what="(0.25, 0.5, 0.25) at P = 0.5: a mass of exactly P is enough")
     for P in (0.3, 0.9):
         p = np.random.default_rng(6).dirichlet(np.ones(20))
         q = top_p(p, P)
