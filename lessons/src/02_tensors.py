@@ -17,7 +17,7 @@
 # a table with one entry for each pair of an output element and an input element, far too large to write down. **What do broadcasting, sums, matrix products, reshaping and indexing do to a gradient, without that
 # table?** You will derive each by its indices, and write each as an `Op`, the class that minitorch and PyTorch's engine are built of.
 #
-# You need lessons 00 (a random `dy`, numeric gradients) and 01 (the walk). Time: 60 minutes.
+# You need lessons 00 (a random `dy`, numeric gradients) and 01 (the walk). Time: 90 minutes.
 
 # %%
 import time

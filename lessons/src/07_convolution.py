@@ -17,7 +17,7 @@
 # weights? What is its gradient, and what does it take to stack many such layers?** You derive convolution, pooling and batch normalization, write all of them by hand, measure why a residual connection lets gradients through, and
 # train a small convolutional network.
 #
-# You need the gradient of a matrix product and of picked elements from 02, cross-entropy from 04, Adam from 05, and initialisation from 06. Time: 60 minutes.
+# You need the gradient of a matrix product and of picked elements from 02, cross-entropy from 04, Adam from 05, and initialisation from 06. Time: 90 minutes.
 
 # %%
 import os
