@@ -48,10 +48,9 @@ docs: $(VENV)/for-test ## writes docs/ops.md, the list of all operations, from t
 mutants: $(VENV)/for-parity ## do the tests notice? every op made wrong in many small ways; ARGS="--family softmax --sample 100"
 	$(RUN) -m tests.mutants $(ARGS)
 
-bench: $(VENV)/for-parity ## beside PyTorch, in one run each: one small op, the fast kernels, a training step of BERT
-	$(RUN) -m benchmarks.overhead
-	$(RUN) -m benchmarks.kernels
-	$(RUN) -m benchmarks.bert
+# It sets the threads itself, two for each library; a quiet machine is the caller's care.
+bench: $(VENV)/for-parity ## beside PyTorch, in one run: times, ratios, memory; ARGS="--only bert,gpt --seconds 10 --compile --out runs/bench"
+	$(RUN) -m benchmarks $(ARGS)
 
 clean: ## removes .venv and all caches; results in runs/ stay
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,1 @@
+"""minitorch beside PyTorch, in one run. See README.md in this folder."""
