@@ -59,6 +59,23 @@ from .ops.arithmetic import (
     true_divide,
     where,
 )
+from .ops.arrange import (
+    atleast_3d,
+    block_diag,
+    cartesian_prod,
+    combinations,
+    diag_embed,
+    diagflat,
+    diagonal_scatter,
+    dsplit,
+    hsplit,
+    select_scatter,
+    slice_scatter,
+    tensor_split,
+    unravel_index,
+    vander,
+    vsplit,
+)
 from .ops.comparison import (
     allclose,
     bitwise_and,
@@ -171,9 +188,13 @@ from .ops.linalg import (
     slogdet,
 )
 from .ops.matmul import (
+    addbmm,
     addmm,
+    addmv,
+    addr,
     baddbmm,
     bmm,
+    chain_matmul,
     cross,
     dot,
     einsum,
@@ -186,6 +207,39 @@ from .ops.matmul import (
     tensordot,
     trace,
     vdot,
+)
+from .ops.matrix import (
+    cholesky,
+    matrix_exp,
+    matrix_power,
+    pinverse,
+    qr,
+    svd,
+)
+from .ops.numerical import (
+    copysign,
+    deg2rad,
+    digamma,
+    float_power,
+    fmax,
+    fmin,
+    frexp,
+    gcd,
+    heaviside,
+    hypot,
+    isneginf,
+    isposinf,
+    isreal,
+    lcm,
+    ldexp,
+    lgamma,
+    logaddexp2,
+    mvlgamma,
+    nextafter,
+    polygamma,
+    rad2deg,
+    signbit,
+    sinc,
 )
 from .ops.random import (
     alpha_dropout,
@@ -314,6 +368,27 @@ from .ops.softmax import (
     logsumexp,
     softmax,
 )
+from .ops.statistics import (
+    corrcoef,
+    cov,
+    cumulative_trapezoid,
+    isin,
+    mode,
+    msort,
+    nanmedian,
+    renorm,
+    trapezoid,
+    trapz,
+)
+from .ops.windows import (
+    bartlett_window,
+    blackman_window,
+    hamming_window,
+    hann_window,
+    kaiser_window,
+    range,
+    scalar_tensor,
+)
 from .printing import set_printoptions
 from .tensor import Size, Tensor
 
@@ -387,6 +462,7 @@ from .nn.functional import (  # noqa: E402  as PyTorch has them twice
     adaptive_avg_pool1d,
     avg_pool1d,
     bilinear,
+    channel_shuffle,
     conv1d,
     conv2d,
     conv3d,
@@ -399,9 +475,12 @@ from .nn.functional import (  # noqa: E402  as PyTorch has them twice
     max_pool1d,
     max_pool2d,
     max_pool3d,
+    pdist,
     pixel_shuffle,
     pixel_unshuffle,
     rms_norm,
+    rrelu,
+    rrelu_,
 )
 
 __version__ = "0.1.0"

@@ -33,6 +33,7 @@ ADVICE = {
     **dict.fromkeys(("onnx", "hub", "export", "fx", "package"),
                     "save the weights with minitorch.save(model.state_dict(), file)"),
     **dict.fromkeys(("init_process_group", "distributed", "rpc"), ONE_PROCESS),
+    **dict.fromkeys(("share_memory", "share_memory_"), "memory is not shared between processes; " + ONE_PROCESS),
     **dict.fromkeys(("_dynamo", "_inductor", "jit", "compiler"), NOT_COMPILED),
     "register_backward_hook": "use register_full_backward_hook, which sees all gradients",
 }  # fmt: skip

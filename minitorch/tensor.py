@@ -413,7 +413,7 @@ class Tensor:
             return memo[id(self)]
         if self.grad_fn is not None:
             raise RuntimeError("only leaf tensors can be deep-copied: this one was made by an operation; detach() it")
-        out = wrap(self.array.copy(), self._requires_grad, type(self))
+        out = wrap(self.array.copy("K"), self._requires_grad, type(self))
         memo[id(self)] = out
         if self.grad is not None:
             out.grad = self.grad.__deepcopy__(memo)

@@ -118,11 +118,12 @@ def run(op, outcome):
 
 
 # PyTorch leaves open in which order equal elements come, and so which index is given for them.
-OPEN_ORDER = ("sort", "argsort", "topk", "kthvalue", "msort")
+OPEN_ORDER = ("sort", "argsort", "topk", "kthvalue", "msort", "mode")
 # Numbers of PyTorch's that are less exact than float64 or float32 are elsewhere: the factor on the tolerance.
 SLACK = {
     "nn.functional.hardsigmoid": 1e3,  # the slope 1/6 is a float32 in PyTorch, also for float64
     "nn.functional.celu": 1e3,  # 1/alpha too
+    **dict.fromkeys(("lgamma", "digamma", "polygamma"), 1e4),  # its trigamma has 9 digits for small numbers
 }
 
 
@@ -156,6 +157,12 @@ def check(outcome, op, call, sample, what):
             raise Excluded("antialias=True (documented)")
         if "in place" in what and op.name in ("squeeze", "unsqueeze", "transpose", "t") and call.order:
             raise Excluded("shapes changed in place in a graph (documented)")
+        if op.name in ("digamma", "lgamma", "polygamma") and ("reference" in what or "int" in what):
+            raise Excluded("the poles of the gamma function's derivatives (documented)")
+        if sample.kwargs.get("hermitian") and "pinv" in op.name:
+            raise Excluded("matrices called symmetric that are not, whose gradient is an accident")
+        if op.name == "matrix_exp" and "float16" in what:
+            raise Excluded("matrix_exp in half precision, which minitorch refuses, as other linear algebra")
         call.compare(arguments_of(sample))
 
     call.slack = SLACK.get(op.name, 1.0)

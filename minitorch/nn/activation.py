@@ -47,6 +47,20 @@ class Mish(_Inplace):
         return F.mish(input, inplace=self.inplace)
 
 
+class RReLU(Module):
+    """x for x > 0, else r x, r random in training. arXiv:1505.00853"""
+
+    def __init__(self, lower=1.0 / 8, upper=1.0 / 3, inplace=False):
+        super().__init__()
+        self.lower, self.upper, self.inplace = lower, upper, inplace
+
+    def forward(self, input):
+        return F.rrelu(input, self.lower, self.upper, self.training, self.inplace)
+
+    def extra_repr(self):
+        return f"lower={self.lower}, upper={self.upper}" + (", inplace=True" if self.inplace else "")
+
+
 class Hardtanh(Module):
     """x, kept between min_val and max_val."""
 

@@ -1,5 +1,7 @@
 """Multi-head attention."""
 
+import contextlib
+import enum
 import math
 
 import minitorch
@@ -202,3 +204,23 @@ class MultiheadAttention(Module):
                     f"Expected `key_padding_mask` to have shape {keys} but got {tuple(key_padding_mask.shape)}"
                 )
         return dims == 3
+
+
+class SDPBackend(enum.IntEnum):
+    """PyTorch's implementations of `scaled_dot_product_attention`; minitorch has one."""
+
+    ERROR = -1
+    MATH = 0
+    FLASH_ATTENTION = 1
+    EFFICIENT_ATTENTION = 2
+    CUDNN_ATTENTION = 3
+    OVERRIDEABLE = 4
+
+
+@contextlib.contextmanager
+def sdpa_kernel(backends, set_priority=False):
+    """A choice between implementations: accepted, and without effect, as there is one."""
+    for backend in backends if isinstance(backends, (list, tuple)) else (backends,):
+        if not isinstance(backend, SDPBackend):
+            raise TypeError(f"sdpa_kernel: expected SDPBackend or a list of them, got {backend!r}")
+    yield

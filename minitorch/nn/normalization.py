@@ -40,6 +40,20 @@ class LayerNorm(Module):
         )
 
 
+class LocalResponseNorm(Module):
+    """x / (k + alpha mean of x^2 over `size` channels round each)^beta."""
+
+    def __init__(self, size, alpha=0.0001, beta=0.75, k=1.0):
+        super().__init__()
+        self.size, self.alpha, self.beta, self.k = size, alpha, beta, k
+
+    def forward(self, input):
+        return F.local_response_norm(input, self.size, self.alpha, self.beta, self.k)
+
+    def extra_repr(self):
+        return f"{self.size}, alpha={self.alpha}, beta={self.beta}, k={self.k}"
+
+
 class RMSNorm(Module):
     """y = x / sqrt(mean(x^2) + eps) * weight, over the last dimensions. arXiv:1910.07467
 

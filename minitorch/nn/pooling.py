@@ -74,6 +74,12 @@ class MaxUnpool2d(_MaxUnpool):
     n = 2
 
 
+class MaxUnpool3d(_MaxUnpool):
+    """The values of MaxPool3d put back where its indices say."""
+
+    n = 3
+
+
 class AvgPool1d(Module):
     """The mean of each window of (B, C, L)."""
 
@@ -176,3 +182,45 @@ class AdaptiveMaxPool2d(_AdaptiveMaxPool):
     """The maxima of windows that cover (B, C, H, W) evenly; None keeps a size."""
 
     n = 2
+
+
+class AdaptiveMaxPool3d(_AdaptiveMaxPool):
+    """The maxima of windows that cover (B, C, D, H, W) evenly; None keeps a size."""
+
+    n = 3
+
+
+class _LPPool(Module):
+    n = 0
+
+    def __init__(self, norm_type, kernel_size, stride=None, ceil_mode=False):
+        super().__init__()
+        self.norm_type, self.kernel_size, self.stride, self.ceil_mode = norm_type, kernel_size, stride, ceil_mode
+
+    def forward(self, input):
+        pool = getattr(F, f"lp_pool{self.n}d")
+        return pool(input, float(self.norm_type), self.kernel_size, self.stride, self.ceil_mode)
+
+    def extra_repr(self):
+        return (
+            f"norm_type={self.norm_type}, kernel_size={self.kernel_size}, stride={self.stride}, "
+            f"ceil_mode={self.ceil_mode}"
+        )
+
+
+class LPPool1d(_LPPool):
+    """(sum of x^p)^(1/p) of each window of (B, C, L)."""
+
+    n = 1
+
+
+class LPPool2d(_LPPool):
+    """(sum of x^p)^(1/p) of each window of (B, C, H, W)."""
+
+    n = 2
+
+
+class LPPool3d(_LPPool):
+    """(sum of x^p)^(1/p) of each window of (B, C, D, H, W)."""
+
+    n = 3

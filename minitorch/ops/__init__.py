@@ -9,6 +9,7 @@ from . import (
     activation,
     aliases,
     arithmetic,
+    arrange,
     attention,
     comparison,
     conv,
@@ -22,7 +23,9 @@ from . import (
     loss,
     margin,
     matmul,
+    matrix,
     normalize,
+    numerical,
     operators,
     pad,
     pool,
@@ -35,15 +38,18 @@ from . import (
     search,
     shape,
     softmax,
+    statistics,
+    windows,
 )
 from ._method import tensor_method, unbroadcast
 
 FAMILIES = (
     arithmetic, comparison, elementwise, activation, reduce, conv, pad, pool, resample, shape, index, matmul, softmax, normalize,
     attention, recurrent, loss, random, creation, ctc, distance, margin, scan, scatter, search,
+    numerical, arrange, statistics, windows,
 )  # fmt: skip
 
-keywords.install((*FAMILIES, aliases, linalg), aliases.FUNCTIONS)
+keywords.install((*FAMILIES, aliases, linalg, matrix), aliases.FUNCTIONS)
 PUBLIC: dict[str, Any] = {
     name: value
     for family in FAMILIES
@@ -58,4 +64,4 @@ if TYPE_CHECKING:
     def __getattr__(name: str) -> Any: ...
 
 
-__all__ = ["FAMILIES", "PUBLIC", "aliases", "linalg", "operators", "tensor_method", "unbroadcast"]
+__all__ = ["FAMILIES", "PUBLIC", "aliases", "linalg", "matrix", "operators", "tensor_method", "unbroadcast"]

@@ -30,12 +30,12 @@ class Cast(Op):
 
 
 class Clone(Op):
-    """y = a copy of x.                       dx = dy"""
+    """y = a copy of x, its axes in the same order in memory ("K"), or in their own ("C").      dx = dy"""
 
     promote = None
 
-    def forward(self, x):
-        return x.copy()
+    def forward(self, x, *, order="K"):
+        return x.copy() if x.flags.c_contiguous else x.copy(order)
 
     def backward(self, dy):
         return dy
@@ -513,5 +513,7 @@ def addcdiv(input, tensor1, tensor2, third=None, *, value=1):
 
 @tensor_method(inplace=True)
 def clone(input, *, memory_format=None):
-    """A copy; gradients flow to the original."""
+    """A copy, with the axes in the same order in memory; gradients flow to the original."""
+    if str(memory_format).endswith("contiguous_format"):
+        return Clone.apply(input, order="C")
     return Clone.apply(input)

@@ -14,7 +14,7 @@ from ..backend import devices, dtypes
 from ..backend.devices import device_of, namespace_for, to_device, to_numpy
 from ..backend.dtypes import as_dtype, get_default_dtype
 from ..tensor import Tensor, wrap
-from ._method import read_shape, tensor_method
+from ._method import in_order_of, read_shape, tensor_method
 from .arithmetic import Cast
 
 
@@ -189,13 +189,16 @@ def full(size, fill_value, *, dtype=None, device=None, requires_grad=False):
 
 def _like(make: Any, name: str) -> Any:
     def like(input, *args, dtype=None, device=None, requires_grad=False, memory_format=None):
-        return make(
+        out = make(
             input.array.shape, *args, dtype=input.dtype if dtype is None else dtype,
             device=input.device if device is None else device, requires_grad=requires_grad,
         )  # fmt: skip
+        if not input.array.flags.c_contiguous and not str(memory_format).endswith("contiguous_format"):
+            out.array = in_order_of(input.array, out.array)
+        return out
 
     like.__name__ = like.__qualname__ = name
-    like.__doc__ = f"`{name[:-5]}` with the shape, dtype and device of `input`."
+    like.__doc__ = f"`{name[:-5]}` with the shape, dtype and device of `input`, and its axes' order in memory."
     return like
 
 

@@ -72,3 +72,17 @@ def cdist(x1, x2, p=2.0, compute_mode="use_mm_for_euclid_dist_if_necessary"):
     if not difference.numel() and math.isinf(p):
         return difference.sum(-1)
     return norm(difference, float(p), -1)
+
+
+@casts
+def pdist(input, p=2.0):
+    """The p-norms of the differences of all pairs of rows i < j.      input (N, C)     result (N (N - 1) / 2,)"""
+    from .creation import triu_indices
+
+    if input.ndim != 2 or p < 0 or not input.dtype.is_floating_point:
+        raise RuntimeError(
+            f"pdist expects a floating point matrix and p >= 0, got {input.dtype} of shape {list(input.shape)} and p={p}"
+        )
+    i, j = triu_indices(len(input), len(input), 1, device=input.device)
+    difference = input.index_select(0, i) - input.index_select(0, j)
+    return norm(difference, float(p), -1) if difference.numel() else difference.sum(-1)

@@ -12,7 +12,7 @@ from ..autograd.engine import Op
 from ..backend import dtypes
 from . import special
 from ._method import need_tensors, tensor_method, unbroadcast
-from .arithmetic import masked_fill
+from .arithmetic import where
 from .comparison import isnan
 
 # --- public functions ------------------------------------------------------------------------------------------------
@@ -514,9 +514,9 @@ def nan_to_num(input, nan=0.0, posinf=None, neginf=None):
     if not input.dtype.is_floating_point:
         return input.clone()
     limits = dtypes.finfo(input.dtype)
-    y = masked_fill(input, isnan(input), nan)
-    y = masked_fill(y, input == math.inf, limits.max if posinf is None else posinf)
-    return masked_fill(y, input == -math.inf, limits.min if neginf is None else neginf)
+    y = where(isnan(input), nan, input)
+    y = where(input == math.inf, limits.max if posinf is None else posinf, y)
+    return where(input == -math.inf, limits.min if neginf is None else neginf, y)
 
 
 @tensor_method(inplace=True)

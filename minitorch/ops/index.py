@@ -14,7 +14,7 @@ from ..autograd.engine import Op
 from ..backend import dtypes
 from ..backend.scatter import add_at
 from ..tensor import Tensor, wrap
-from ._method import constant, read_dim, tensor_method, unbroadcast
+from ._method import constant, in_order_of, read_dim, tensor_method, unbroadcast
 from .arithmetic import Cast, Clone
 
 
@@ -210,8 +210,11 @@ class Sort(Op):
             k = xp.flip(x.shape[axis] - 1 - xp.argsort(xp.flip(x, axis), axis=axis, kind="stable"), axis)
         else:
             k = xp.argsort(x, axis=axis, kind="stable")
+        y = x[_along(xp, k, axis)] if x.ndim else x.copy()
+        if not x.flags.c_contiguous:  # in memory as x is
+            y, k = (in_order_of(x, a) for a in (y, k))
         self.save(k, axis, x.shape)
-        return (x[_along(xp, k, axis)] if x.ndim else x.copy()), k
+        return y, k
 
     def backward(self, dy, dk):
         k, axis, shape = self.saved
@@ -597,4 +600,4 @@ def topk(input, k, dim=-1, largest=True, sorted=True):
         return values, indices
     from .reduce import ValuesIndices
 
-    return ValuesIndices(values.narrow(d, 0, k), indices.narrow(d, 0, k))
+    return ValuesIndices(*(t.narrow(d, 0, k).contiguous() for t in (values, indices)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..autograd import autocast
+from ..autograd import autocast, views
 from ..autograd.autocast import casts
 from ..autograd.engine import Op
 from ..backend import dtypes
@@ -235,6 +235,68 @@ def addmm(input, mat1, mat2, *, beta=1, alpha=1):
 def baddbmm(input, batch1, batch2, *, beta=1, alpha=1):
     """beta * input + alpha * (batch1 @ batch2), matrix by matrix."""
     return _scaled_sum(input, bmm(batch1, batch2), beta, alpha)
+
+
+@tensor_method(inplace=True)
+@casts
+def addmv(input, mat, vec, *, beta=1, alpha=1):
+    """beta * input + alpha * (mat @ vec)."""
+    return _scaled_sum(input, mv(mat, vec), beta, alpha)
+
+
+@tensor_method(inplace=True)
+@casts
+def addr(input, vec1, vec2, *, beta=1, alpha=1):
+    """beta * input + alpha * (vec1 outer vec2)."""
+    y = _scaled_sum(input, outer(vec1, vec2), beta, alpha)
+    return y.to(dtypes.bool_) if {input.dtype, vec1.dtype, vec2.dtype} == {dtypes.bool_} else y
+
+
+@tensor_method
+@casts
+def addbmm(input, batch1, batch2, *, beta=1, alpha=1):
+    """beta * input + alpha * the sum of the products batch1 @ batch2."""
+    return _scaled_sum(input, bmm(batch1, batch2).sum(0, dtype=batch1.dtype), beta, alpha)
+
+
+@tensor_method(name="addbmm_")
+def _addbmm_in_place(self, batch1, batch2, *, beta=1, alpha=1):
+    """`addbmm` in place; as in PyTorch the tensor takes the result's shape."""
+    result = addbmm(self, batch1, batch2, beta=beta, alpha=alpha)
+    if result.shape == self.shape:
+        return views.write(self, result, "addbmm_")
+    views.check_writable(self, "addbmm_", result.requires_grad)
+    self.array = result.array
+    views.take_place(self, result)
+    return self
+
+
+@casts
+def chain_matmul(*matrices):
+    """The product of matrices, in the order that costs least."""
+    if len(matrices) == 1 and isinstance(matrices[0], (list, tuple)):
+        matrices = tuple(matrices[0])
+    for m in matrices:
+        _need("chain_matmul", "matrices", m.ndim == 2, m)
+    n, sizes = len(matrices), [m.shape[0] for m in matrices] + [matrices[-1].shape[1]]
+    best: dict[tuple[int, int], tuple] = {(i, i): (0, i) for i in range(n)}  # (first, last): cost, where it is split
+    for length in range(1, n):
+        for i in range(n - length):
+            j = i + length
+            costs = [
+                (best[i, k][0] + best[k + 1, j][0] + sizes[i] * sizes[k + 1] * sizes[j + 1], k) for k in range(i, j)
+            ]
+            best[i, j] = min(costs)
+
+    return _product(matrices, best, 0, n - 1)
+
+
+def _product(matrices: Any, best: dict, i: int, j: int) -> Tensor:
+    """The product of the matrices i to j, split where `best` says."""
+    if i == j:
+        return matrices[i]
+    k = best[i, j][1]
+    return mm(_product(matrices, best, i, k), _product(matrices, best, k + 1, j))
 
 
 @casts

@@ -256,3 +256,17 @@ def instance_norm(
         _update_running(running_mean, mean.detach().mean(0), momentum)
         _update_running(running_var, var.detach().mean(0) * (n / max(n - 1, 1)), momentum)
     return y.to(input.dtype)
+
+
+def local_response_norm(input, size, alpha=1e-4, beta=0.75, k=1.0):
+    """x / (k + alpha mean of x^2 over `size` channels round each)^beta.      input (B, C, *)"""
+    from .pad import pad
+    from .pool import avg_pool2d
+
+    if input.ndim < 3:
+        raise ValueError(f"Expected 3D or higher dimensionality input (got {input.ndim} dimensions)")
+    if not input.numel():
+        return input
+    squares = (input * input).reshape(input.shape[0], 1, input.shape[1], -1)
+    mean = avg_pool2d(pad(squares, (0, 0, size // 2, (size - 1) // 2)), (size, 1), stride=1).reshape(input.shape)
+    return input / (mean * alpha + k) ** beta

@@ -202,6 +202,11 @@ def max_unpool2d(input, indices, kernel_size, stride=None, padding=0, output_siz
     return _max_unpool("max_unpool2d", 2, input, indices, kernel_size, stride, padding, output_size)
 
 
+def max_unpool3d(input, indices, kernel_size, stride=None, padding=0, output_size=None):
+    """The values of `max_pool3d` put back where its indices say, zeros elsewhere."""
+    return _max_unpool("max_unpool3d", 3, input, indices, kernel_size, stride, padding, output_size)
+
+
 def _avg_pool(name: str, n: int, input, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override):
     x, had_batch = batched(name, input, n)
     if divisor_override is not None and divisor_override == 0:
@@ -330,3 +335,30 @@ def adaptive_max_pool1d(input, output_size, return_indices=False):
 def adaptive_max_pool2d(input, output_size, return_indices=False):
     """The maxima of windows that cover (B, C, H, W) or (C, H, W) evenly: (B, C, *output_size)."""
     return _adaptive_max_pool("adaptive_max_pool2d", 2, input, output_size, return_indices)
+
+
+def adaptive_max_pool3d(input, output_size, return_indices=False):
+    """The maxima of windows that cover (B, C, D, H, W) or (C, D, H, W) evenly."""
+    return _adaptive_max_pool("adaptive_max_pool3d", 3, input, output_size, return_indices)
+
+
+def _lp_pool(pool, n: int, input, norm_type, kernel_size, stride, ceil_mode):
+    """(sum of x^p over each window)^(1/p), by the mean."""
+    kernel = read_sizes(kernel_size, n, f"lp_pool{n}d: kernel_size")
+    mean = pool(input**norm_type, kernel, kernel if stride is None else stride, 0, ceil_mode)
+    return (mean * math.prod(kernel)) ** (1.0 / norm_type)
+
+
+def lp_pool1d(input, norm_type, kernel_size, stride=None, ceil_mode=False):
+    """The p-norm of each window of (B, C, L) or (C, L), without absolute values: (sum x^p)^(1/p)."""
+    return _lp_pool(avg_pool1d, 1, input, norm_type, kernel_size, stride, ceil_mode)
+
+
+def lp_pool2d(input, norm_type, kernel_size, stride=None, ceil_mode=False):
+    """The p-norm of each window of (B, C, H, W) or (C, H, W), without absolute values: (sum x^p)^(1/p)."""
+    return _lp_pool(avg_pool2d, 2, input, norm_type, kernel_size, stride, ceil_mode)
+
+
+def lp_pool3d(input, norm_type, kernel_size, stride=None, ceil_mode=False):
+    """The p-norm of each window of (B, C, D, H, W) or (C, D, H, W), without absolute values: (sum x^p)^(1/p)."""
+    return _lp_pool(avg_pool3d, 3, input, norm_type, kernel_size, stride, ceil_mode)

@@ -11,6 +11,7 @@ from ..backend.random import Generator
 from ..tensor import Tensor, wrap
 from ._method import read_shape, tensor_method
 from .arithmetic import Clone, Where
+from .creation import empty_like
 
 _on_device: dict[str, Generator] = {}
 
@@ -127,18 +128,24 @@ def randperm(n, *, generator=None, dtype=None, device=None, requires_grad=False)
 
 
 def rand_like(input, *, dtype=None, device=None, requires_grad=False):
-    """`rand` with the shape, dtype and device of input."""
+    """`rand` with the shape, dtype and device of input, drawn in the order of its memory."""
+    if not input.array.flags.c_contiguous:
+        return empty_like(input, dtype=dtype, device=device).uniform_().requires_grad_(requires_grad)
     return rand(input.shape, dtype=dtype or input.dtype, device=device or input.device, requires_grad=requires_grad)
 
 
 def randn_like(input, *, dtype=None, device=None, requires_grad=False):
-    """`randn` with the shape, dtype and device of input."""
+    """`randn` with the shape, dtype and device of input, drawn in the order of its memory."""
+    if not input.array.flags.c_contiguous:
+        return empty_like(input, dtype=dtype, device=device).normal_().requires_grad_(requires_grad)
     return randn(input.shape, dtype=dtype or input.dtype, device=device or input.device, requires_grad=requires_grad)
 
 
 def randint_like(input, low, high=None, *, dtype=None, device=None):
-    """`randint` with the shape, dtype and device of input."""
+    """`randint` with the shape, dtype and device of input, drawn in the order of its memory."""
     low, high = (0, low) if high is None else (low, high)
+    if not input.array.flags.c_contiguous:
+        return empty_like(input, dtype=dtype, device=device).random_(low, high)
     return randint(low, high, input.shape, dtype=dtype or input.dtype, device=device or input.device)
 
 
@@ -365,3 +372,26 @@ def alpha_dropout(input, p=0.5, training=False, inplace=False):
 def feature_alpha_dropout(input, p=0.5, training=False, inplace=False):
     """`alpha_dropout` of whole channels.      input (N, C, ...)"""
     return _alpha_dropout(input, p, training, inplace, True, "feature_alpha_dropout")
+
+
+def rrelu(input, lower=1.0 / 8, upper=1.0 / 3, training=False, inplace=False):
+    """x for x > 0, else r x: r drawn from [lower, upper) for each element in training, else their mean. arXiv:1505.00853"""
+    if lower > upper:
+        raise RuntimeError(
+            f"rrelu: lower bound should be less than or equal to the upper bound, got {lower} and {upper}"
+        )
+    if not training:
+        from .activation import leaky_relu
+
+        return leaky_relu(input, (lower + upper) / 2, inplace)
+    g = _generator(None, input.device)
+
+    low = input.array <= 0  # a number is drawn for each of these, and for no other
+    slopes = input.xp.ones(low.shape, dtype=input.array.dtype)
+    slopes[low] = _place(g.uniform((int(low.sum()),), lower, upper, "float64"), input.device)
+    return _replaced(input, input * wrap(slopes), inplace, "rrelu_")
+
+
+def rrelu_(input, lower=1.0 / 8, upper=1.0 / 3, training=False):
+    """`rrelu` in place."""
+    return rrelu(input, lower, upper, training, inplace=True)

@@ -331,3 +331,29 @@ def pixel_unshuffle(input, downscale_factor):
     k = len(lead)
     y = input.reshape(*lead, C, H // r, r, W // r, r).permute(*range(k), k, k + 2, k + 4, k + 1, k + 3)
     return y.reshape(*lead, C * r * r, H // r, W // r)
+
+
+def channel_shuffle(input, groups):
+    """(B, C, *) -> the same channels, one of each group after the other: g groups of n become n of g. arXiv:1707.01083"""
+    if input.ndim < 3 or groups < 1 or input.shape[1] % groups:
+        raise RuntimeError(
+            "channel_shuffle expects at least 3 dimensions, and a positive number of groups that divides the number of "
+            f"channels, got input of size {list(input.shape)} and groups {groups}"
+        )
+    B, C, *size = input.shape
+    return input.reshape(B, groups, C // groups, *size).transpose(1, 2).reshape(B, C, *size)
+
+
+def upsample(input, size=None, scale_factor=None, mode="nearest", align_corners=None):
+    """As `interpolate`, its older name."""
+    return interpolate(input, size, scale_factor, mode, align_corners)
+
+
+def upsample_nearest(input, size=None, scale_factor=None):
+    """As `interpolate` to the nearest pixel."""
+    return interpolate(input, size, scale_factor, "nearest")
+
+
+def upsample_bilinear(input, size=None, scale_factor=None):
+    """As `interpolate`, bilinear, corner pixels on corner pixels."""
+    return interpolate(input, size, scale_factor, "bilinear", True)

@@ -11,6 +11,7 @@ from typing import Any
 from ..autograd.engine import Op
 from ..tensor import Size, Tensor, wrap
 from ._method import read_dim, read_dims, read_shape, tensor_method, unbroadcast
+from .arithmetic import Clone
 
 
 class Reshape(Op):
@@ -122,7 +123,7 @@ class Flip(Op):
 
     def forward(self, x, *, axis):
         self.save(axis)
-        return self.xp.flip(x, axis).copy()
+        return self.xp.flip(x, axis).copy("K")
 
     def backward(self, dy):
         (axis,) = self.saved
@@ -255,10 +256,11 @@ def reshape(input, *shape):
 
 
 @tensor_method
-def view(self, *shape):
+def view(self, *shape, size=None):
     """As `reshape`, but never a copy: an error where the memory layout does not allow a view. Also view(dtype)."""
     from ..backend.dtypes import dtype
 
+    shape = shape if size is None else (size,)
     if len(shape) == 1 and isinstance(shape[0], dtype):
         if self.requires_grad:
             raise RuntimeError("view(dtype): not possible for a tensor that requires gradients")
@@ -454,7 +456,7 @@ def repeat(self, *sizes):
     shape = (1,) * (len(sizes) - self.ndim) + self.array.shape
     spread = tuple(n for pair in zip(sizes, shape) for n in pair)
     x = reshape(self, tuple(n for pair in zip((1,) * len(shape), shape) for n in pair))
-    return reshape(expand(x, spread).clone(), tuple(a * b for a, b in zip(sizes, shape)))
+    return reshape(Clone.apply(expand(x, spread), order="C"), tuple(a * b for a, b in zip(sizes, shape)))
 
 
 @tensor_method
@@ -750,4 +752,4 @@ def unfold(self, dimension, size, step):
 @tensor_method
 def contiguous(self, memory_format: Any = None):
     """The tensor itself if its memory is in order, else a copy that is."""
-    return self if self.is_contiguous() else self.clone()
+    return self if self.is_contiguous() else Clone.apply(self, order="C")

@@ -117,3 +117,17 @@ def logsumexp(input, dim, keepdim=False):
     if not input.ndim:
         return logsumexp(input.reshape(1), 0)
     return LogSumExp.apply(input, axis=axes if axes is not None else tuple(range(input.ndim)), keepdims=keepdim)
+
+
+@casts
+def gumbel_softmax(logits, tau=1, hard=False, eps=1e-10, dim=-1):
+    """softmax((logits + g) / tau), g from Gumbel's distribution: near a draw of one class, yet differentiable.
+
+    hard: exactly 1 at the largest and 0 elsewhere, with the soft one's gradient. arXiv:1611.01144
+    """
+    gumbel = -logits.new_empty(logits.shape).exponential_().log()
+    soft = softmax((logits + gumbel) / tau, dim)
+    if not hard:
+        return soft
+    one = logits.new_zeros(logits.shape).scatter_(dim, soft.argmax(dim, keepdim=True), 1.0)
+    return one - soft.detach() + soft

@@ -1,10 +1,17 @@
-"""The error function, which NumPy does not have.
+"""The error function and the gamma function's kin, which NumPy does not have.
 
     erf(x)  = x P(x^2)                                 for |x| < 1
     erfc(x) = e^(-x^2) Q(s) / (1 + x),  s = (x-3)/(x+3)  for x >= 1;   erfc(-x) = 2 - erfc(x)
 
 P and Q are polynomials through Chebyshev points, computed with 40 digits; the relative error is below 4e-16 in float64
-and 2e-7 in float32. CuPy brings its own kernels.
+and 2e-7 in float32.
+
+    log gamma(x) = (x - 1/2) log x - x + log(2 pi) / 2 + sum_k B_2k / (2k (2k - 1) x^(2k - 1))      for large x
+
+(Stirling's series; B: Bernoulli's numbers). Small x are shifted up by gamma(x + 1) = x gamma(x), negative ones reflected
+by gamma(x) gamma(1 - x) = pi / sin(pi x). Derivatives of these three give psi = (log gamma)' and its derivatives.
+
+CuPy brings its own kernels.
 """
 
 from __future__ import annotations
@@ -95,6 +102,68 @@ def erfinv(x: Any, xp: Any) -> Any:
         y = y - step / (1 + y * step)
     y = xp.where(a < 1, y, xp.where(a == 1, math.inf, math.nan))
     return (xp.sign(x) * y).astype(x.dtype)
+
+
+_BERNOULLI = (1 / 6, -1 / 30, 1 / 42, -1 / 30, 5 / 66, -691 / 2730, 7 / 6, -3617 / 510, 43867 / 798, -174611 / 330)
+
+
+def lgamma(x: Any, xp: Any) -> Any:
+    """log |gamma(x)|, in float64 for every dtype: the error is some 1e-15 of the largest term."""
+    if xp.__name__ == "cupy":
+        return _cupy("gammaln")(x)
+    given, dtype = x.astype("float64"), x.dtype
+    turn = given < 0.5
+    x = xp.where(turn, 1 - given, given)
+    product = xp.ones_like(x)  # x (x + 1) ... up to 12
+    for _ in range(12):
+        small = x < 12
+        product = xp.where(small, product * x, product)
+        x = xp.where(small, x + 1, x)
+    series, power = 0.0, 1 / x
+    for k, b in enumerate(_BERNOULLI[:8], 1):
+        series = series + b / (2 * k * (2 * k - 1)) * power
+        power = power / (x * x)
+    y = (x - 0.5) * xp.log(x) - x + 0.5 * math.log(2 * math.pi) + series - xp.log(product)
+    sine = xp.abs(xp.sin(math.pi * (given - xp.round(given))))  # |sin(pi x)|, exact for large |x| too
+    y = xp.where(turn, xp.log(math.pi / sine) - y, y)
+    y = xp.where(xp.isinf(given) | (turn & (sine == 0)), math.inf, y)
+    return y.astype(dtype)
+
+
+def polygamma(n: int, x: Any, xp: Any) -> Any:
+    """The n-th derivative of psi = (log gamma)', in float64 for every dtype.
+
+    psi^(n)(x) = (-1)^(n+1) [(n - 1)! / x^n + n! / (2 x^(n+1)) + sum_k B_2k (2k + n - 1)! / ((2k)! x^(2k+n))]   (large x;
+    for n = 0 the first term is log x),   psi^(n)(x) = psi^(n)(x + 1) - (-1)^n n! / x^(n+1),
+    psi^(n)(x) = (-1)^n psi^(n)(1 - x) - pi d^n/dx^n cot(pi x).
+    """
+    if xp.__name__ == "cupy":
+        return _cupy("digamma")(x) if n == 0 else _cupy("polygamma")(n, x)
+    given, dtype = x.astype("float64"), x.dtype
+    turn, sign = given < 0.5, (-1.0) ** n
+    z = xp.where(turn, 1 - given, given)
+    shifted, least = xp.zeros_like(z), 15 + n
+    for _ in range(least):
+        small = z < least
+        shifted = xp.where(small, shifted + math.factorial(n) / z ** (n + 1), shifted)
+        z = xp.where(small, z + 1, z)
+    series = (math.factorial(n - 1) / z**n if n else -xp.log(z)) + math.factorial(n) / (2 * z ** (n + 1))
+    for k, b in enumerate(_BERNOULLI, 1):
+        series = series + b * math.factorial(2 * k + n - 1) / math.factorial(2 * k) / z ** (2 * k + n)
+    y = -sign * (series + shifted)
+    c = 1 / xp.tan(math.pi * (given - xp.round(given)))  # cot(pi x)
+    slope = [0.0, 1.0]  # d^n/dx^n cot(pi x) as a polynomial in c, whose own derivative is -pi (1 + c^2)
+    for _ in range(n):
+        d = [k * a for k, a in enumerate(slope)][1:]
+        slope = [-math.pi * (a + b) for a, b in zip([*d, 0.0, 0.0], [0.0, 0.0, *d])]
+    cot = xp.zeros_like(c)
+    for a in reversed(slope):
+        cot = cot * c + a
+    y = xp.where(turn, sign * y - math.pi * cot, y)
+    pole = turn & (given == xp.round(given))
+    at_pole = xp.where(given == 0, xp.copysign(math.inf, -given), math.nan) if n == 0 else -sign * math.inf
+    y = xp.where(pole, at_pole, y)
+    return xp.where(given == math.inf, math.inf if n == 0 else 0.0, y).astype(dtype)
 
 
 def _cupy(name: str) -> Any:

@@ -2,6 +2,7 @@
 
 from tests.cases import (  # noqa: F401
     activation,
+    arrange,
     attention,
     conv,
     ctc,
@@ -12,7 +13,9 @@ from tests.cases import (  # noqa: F401
     loss,
     margin,
     matmul,
+    matrix,
     normalize,
+    numerical,
     pool,
     products,
     random,
@@ -24,5 +27,7 @@ from tests.cases import (  # noqa: F401
     search,
     shape,
     softmax,
+    statistics,
+    windows,
 )
 from tests.cases.table import CASES as CASES

@@ -31,3 +31,6 @@ def tables(d: Draw):
 
 
 row("cdist", tables, domain=off_ties, dtypes=FULL, tol=20, errors=lambda d: [E("(?s)3.*2", d(2, 3), d(2, 2)), E("2D", d(3), d(2, 3)), E("negative", d(2, 3), d(2, 3), -1.0), E("(?i)float", d.int(2, 3), d.int(2, 3)), E("compute_mode", d(2, 3), d(2, 3), 2.0, "fast")])
+row("nn.functional.pdist", lambda d: [S(d(4, 3)), S(d(4, 3), 1.0), S(d(3, 2), p=3.0), S(d(5, 2), float("inf")), S(d(1, 3)),
+    S(d.transposed(4, 3)), S(d(3, 4), 0.0)], tol=4, second=False, errors=lambda d: [E("(?i)matrix|2D", d(3))])
+row("pdist", lambda d: [S(d(4, 3))], tol=4, second=False)

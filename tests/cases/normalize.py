@@ -65,3 +65,9 @@ def instance_norm(lib, x, mean=None, var=None, *args, **kwargs):
 
 row("instance_norm", instance, call=instance_norm, covers=("instance_norm", ), tol=40, result=None, errors=lambda d: [
     E("(?s)more than 1 spatial", d(2, 3, 1)), E("(?s)weight.*2", d(2, 3, 4), None, None, d(2)), E("(?s)running_mean", d(2, 3, 4), use_input_stats=False)])
+row(
+    "nn.functional.local_response_norm",
+    lambda d: [S(d(2, 5, 3), 3), S(d(2, 4, 3, 2), 2, alpha=0.5, beta=0.5, k=2.0), S(d(1, 3, 2, 2, 2), 5, 1.0), S(d(2, 0, 3), 2)],
+    tol=2,
+    errors=lambda d: [E("3D", d(2, 3), 2)],
+)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tests.cases.table import E, S, distinct, edge, rough, row
+from tests.cases.table import E, S, distinct, edge, positive, rough, row
 
 F = "nn.functional."
 LONG = (7, 6, 5)
@@ -137,3 +137,30 @@ row(F + "max_unpool1d", lambda d: [S(d(2, 2, 3), np.array([[[0, 3, 4], [1, 2, 5]
     errors=lambda d: [E("(?s)invalid max index.*9", d(1, 1, 2), np.array([[[0, 9]]]), 2), E("(?s)output_size", d(1, 1, 2), np.array([[[0, 3]]]), 2, output_size=(9,)), E("(?s)int64.*shape", d(1, 1, 2), np.array([[[0]]]), 2)])  # fmt: skip
 row(F + "max_unpool2d", lambda d: [S(d(2, 2, 2, 2), np.array([[[[0, 3], [9, 14]], [[5, 6], [8, 11]]]] * 2), 2), S(d(1, 2, 2), np.array([[[0, 3], [12, 15]]]), 2, output_size=(5, 5)), S(d(1, 1, 2, 2), np.array([[[[0, 2], [6, 8]]]]), (2, 2), (2, 2), 1, (1, 1, 3, 3))],
     errors=lambda d: [E("(?s)invalid max index.*99", d(1, 1, 1, 1), np.array([[[[99]]]]), 2), E("(?s)3D.*4D", d(2, 2), np.zeros((2, 2), int), 2)])  # fmt: skip
+
+row(
+    F + "adaptive_max_pool3d",
+    lambda d: [
+        S(d(2, 2, 4, 5, 3), 2),
+        S(d(2, 4, 5, 3), (2, None, 3), return_indices=True),
+        S(d.transposed(1, 2, 4, 4, 4), 3),
+    ],
+    domain=distinct,
+    result=None,
+)
+for n in (1, 2, 3):
+    row(
+        F + f"lp_pool{n}d",
+        lambda d, n=n: [
+            S(d(2, 2, *LONG[:n]), 2, 2),
+            S(d(2, *LONG[:n]), 3.0, 2, 1),
+            S(d(2, 2, *LONG[:n]), 1.5, 3, stride=2, ceil_mode=True),
+            S(d.transposed(2, 2, *LONG[:n]), 2.0, 2),
+        ],
+        domain=positive,
+        tol=4,
+    )
+row(
+    F + "max_unpool3d",
+    lambda d: [S(d(1, 2, 2, 2, 2), np.arange(8).reshape(1, 1, 2, 2, 2).repeat(2, 1) * 5, 2), S(d(1, 1, 1, 2), np.array([[[[3, 9]]]]), 2)],
+)

@@ -4,7 +4,7 @@
 
 import numpy as np
 
-from tests.cases.table import E, S, large, named, probability, rough, row
+from tests.cases.table import E, S, edge, large, named, nonzero, probability, rough, row
 
 DRAWN = {"seeded": True, "gradient": False, "dtypes": (), "result": None, "tol": 4}
 
@@ -31,3 +31,13 @@ row(F + "dropout", lambda d: [S(d(3, 4)), S(d(3, 4), 0.2), S(d(40), p=0.9), S(d(
     S(d(3, 4), 0.5, training=False), S(d(0)), S(d()), rough(d.transposed(3, 4), 0.4), large(d(40, 30), 0.3)], seeded=True,
     errors=lambda d: [E("(?s)1.5|-?0.*1", d(3), 1.5), E("-0.1", d(3), -0.1)])
 row("dropout", lambda d: [S(d(3, 4), 0.3, True), S(d(3, 4), 0.3, False)], seeded=True)
+row(F + "gumbel_softmax", lambda d: [S(d(3, 4)), S(d(40)), S(d(3, 4), tau=0.5, dim=0), rough(d(2, 3), hard=True), rough(d(4), 2.0, True)],
+    seeded=True, tol=4)
+row("gumbel_softmax (its choice)", lambda d: [edge(d(5, 4), hard=True), edge(d(20, 30), 0.3, True, dim=0)], seeded=True, tol=4,
+    call=lambda m, *a, **o: m.nn.functional.gumbel_softmax(*a, **o), gradient=False)
+row(F + "rrelu", lambda d: [S(d(3, 4), 0.1, 0.3, True), S(d(40), training=True), S(d(3, 4)), S(d(2, 3), 0.2, 0.2, True),
+    S(d.transposed(3, 4), training=True), S(d(2, 2), training=True, inplace=False), S(d(0), training=True)], domain=nonzero,
+    seeded=True, tol=2, errors=lambda d: [E("(?i)lower", d(3), 0.5, 0.1, True)])
+row("rrelu", lambda d: [S(d(3, 4), 0.1, 0.3, True)], domain=nonzero, seeded=True, tol=2)
+row(F + "rrelu_", lambda d: [S(d(3, 4), 0.1, 0.3, True), S(d(3, 4))], domain=nonzero, seeded=True, tol=2,
+    call=lambda m, x, *a: m.nn.functional.rrelu_(x * 1, *a), covers=("rrelu_",))

@@ -63,3 +63,9 @@ row(F + "grid_sample", points, tol=20, errors=lambda d: [
 row(F + "affine_grid", lambda d: [S(d(2, 2, 3), (2, 1, 4, 5)), S(d(2, 2, 3), (2, 1, 4, 5), True), S(d(1, 3, 4), (1, 2, 3, 1, 4), False), S(d(1, 2, 3), (1, 1, 1, 3), True)], tol=4, errors=lambda d: [E("(?s)2, 3.*3, 3", d(2, 3, 3), (2, 1, 4, 5)), E("(?s)theta", d(3, 2, 3), (2, 1, 4, 5))])
 row(F + "pixel_shuffle", lambda d: [S(d(2, 8, 3, 2), 2), S(d(9, 1, 2), 3), S(d(2, 3, 4, 2, 2), 2), S(d(2, 3, 4, 4), 1), S(d.transposed(2, 8, 3, 2), 2), edge(d(0, 4, 2, 2), 2)], errors=lambda d: [E("(?s)3 dimensions", d(4, 4), 2), E("(?s)upscale_factor", d(2, 6, 3, 3), 2)])
 row(F + "pixel_unshuffle", lambda d: [S(d(2, 2, 6, 4), 2), S(d(1, 3, 6), 3), S(d(2, 3, 4, 4), 1), S(d.flipped(2, 2, 6, 4), 2)], errors=lambda d: [E("(?s)3 dimensions", d(4, 4), 2), E("(?s)divisible", d(2, 6, 3, 4), 2)])
+row(F + "channel_shuffle", lambda d: [S(d(1, 4, 2, 2), 2), S(d(2, 6, 3), 3), S(d.transposed(2, 6, 2, 3), 2), S(d(1, 4, 2), 1)],
+    errors=lambda d: [E("(?i)divi", d(1, 4, 2, 2), 3)])
+row("channel_shuffle", lambda d: [S(d(1, 4, 2, 2), 2)])
+row(F + "upsample", lambda d: [S(d(1, 2, 3), scale_factor=2), S(d(1, 1, 3, 2), (4, 5), mode="bilinear", align_corners=False)])
+row(F + "upsample_nearest", lambda d: [S(d(1, 2, 3, 2), scale_factor=2)])
+row(F + "upsample_bilinear", lambda d: [S(d(1, 2, 3, 2), (4, 4))])
