@@ -197,7 +197,7 @@ class Op:
                 i = 0
                 for array in arrays:
                     if value is array:
-                        counter = inputs[i]._counter
+                        counter = inputs[i]._counter if array is inputs[i].array else [0]  # a copy cannot change
                         source = i, counter, counter[0]
                         break
                     i += 1
