@@ -181,7 +181,7 @@ def main() -> None:
     results: dict[str, dict] = {}
     workloads = chosen(args.only)
     shape = "{desc:32}{percentage:3.0f}%|{bar}| {elapsed}<{remaining}"
-    bar = tqdm(total=len(workloads), bar_format=shape)
+    bar = tqdm(disable=None, total=len(workloads), bar_format=shape)
     for i, workload in enumerate(workloads):
         sizes = workload.tiny if args.tiny else args.sizes
         bar.set_description_str(f"{workload.name}: same losses?")

@@ -132,7 +132,7 @@ def main() -> None:
     heads = ["dimension", "size", *(f"{n}, ms" for n in names), "arithmetic"]
     heads += [*(f"{n}, MB" for n in names), "numbers kept", "grows faster"]
     lines = ["| " + " | ".join(heads) + " |", "|" + " --- |" * len(heads)]
-    bar = tqdm(total=1 + len(dimensions) * args.doublings, unit="size")
+    bar = tqdm(disable=None, total=1 + len(dimensions) * args.doublings, unit="size")
     first = measure(sizes(base, None, 1), libs, args)
     bar.update()
     for dimension in dimensions:
