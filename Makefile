@@ -27,12 +27,12 @@ test-parity: $(VENV)/for-parity ## installs PyTorch; the tests that compare with
 lessons: $(VENV)/for-lessons ## builds the notebooks that are older than their sources, and the atlas; ARGS=--all, ARGS="04 05"
 	$(RUN) -m lessons.machinery $(ARGS)
 
-# The copy in lessons/work is the learner's own: nothing overwrites it.
+# The copy in lessons/mine is the learner's own: nothing overwrites it.
 lesson: $(VENV)/for-lessons ## opens a lesson in Jupyter: make lesson N=05
 	@file=$$(ls lessons/$(or $(N),00)_*.ipynb 2>/dev/null) || { \
 	    echo "No lesson $(N). There are:" >&2; ls lessons | grep ipynb >&2; exit 1; }; \
-	mkdir -p lessons/work && cp -n $$file lessons/work/; \
-	$(RUN) -m jupyter lab lessons/work/$$(basename $$file) $(ARGS)
+	mkdir -p lessons/mine && cp -n $$file lessons/mine/; \
+	$(RUN) -m jupyter lab lessons/mine/$$(basename $$file) $(ARGS)
 
 test-lessons: $(VENV)/for-lessons ## every notebook, solved and learner's, two at a time
 	$(RUN) -m pytest lessons -n 2 --dist worksteal $(ARGS)

@@ -21,7 +21,6 @@ PUBLIC = (
 )
 
 COMPLEX = "complex dtypes are out of scope; keep the real and the imaginary part in two tensors"
-ONE_PROCESS = "minitorch trains in one process, on one device"
 NOT_COMPILED = "there is no compiler: minitorch.compile returns its argument, and a function runs as it is written"
 ADVICE = {
     "fft": COMPLEX, "stft": COMPLEX, "istft": COMPLEX, "complex": COMPLEX, "polar": COMPLEX, "real": COMPLEX,
@@ -32,9 +31,9 @@ ADVICE = {
     **dict.fromkeys(("quantization", "quantize_per_tensor", "qint8", "quint8", "ao"), "tensors are not quantized"),
     **dict.fromkeys(("onnx", "hub", "export", "fx", "package"),
                     "save the weights with minitorch.save(model.state_dict(), file)"),
-    **dict.fromkeys(("init_process_group", "distributed", "rpc"), ONE_PROCESS),
-    **dict.fromkeys(("share_memory", "share_memory_"), "memory is not shared between processes; " + ONE_PROCESS),
-    **dict.fromkeys(("_dynamo", "_inductor", "jit", "compiler"), NOT_COMPILED),
+    **dict.fromkeys(("share_memory", "share_memory_"),
+                    "memory is not shared between processes: minitorch trains in one process, on one device"),
+    **dict.fromkeys(("_dynamo", "_inductor"), NOT_COMPILED),
     "register_backward_hook": "use register_full_backward_hook, which sees all gradients",
 }  # fmt: skip
 

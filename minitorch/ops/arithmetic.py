@@ -426,9 +426,6 @@ def clamp(input, min=None, max=None):
     return Clamp.apply(input.to(d), lowest=min, highest=max)
 
 
-clip = clamp
-
-
 @tensor_method(inplace=True)
 def clamp_min(input, min):
     """input, but not below min."""

@@ -568,9 +568,6 @@ def cat(tensors, dim=0):
     return Concatenate.apply(*kept, axis=dim)
 
 
-concat = concatenate = cat
-
-
 def stack(tensors, dim=0):
     """The tensors one after the other along a new dimension."""
     tensors = list(tensors)
