@@ -1,5 +1,6 @@
 """Everything that knows which array library is in use: devices, dtypes, random streams, the fast-path switch."""
 
+from .allocator import keep_freed_memory
 from .devices import CPU, device, device_of, namespace_for, namespace_of, register_namespace, to_device, to_numpy
 from .dtypes import dtype, get_default_dtype, promote_types, set_default_dtype
 from .fastpath import fast_path, reference_ops
@@ -20,3 +21,5 @@ __all__ = [
     "to_device",
     "to_numpy",
 ]
+
+keep_freed_memory()

@@ -36,7 +36,7 @@ def set_num_threads(n: int) -> None:
     num_threads = _count(n, "set_num_threads")
     kernels = sys.modules.get("minitorch.kernels.cpu.compile")
     if kernels is not None:
-        kernels.THREADS, kernels._pool = num_threads, None  # type: ignore[attr-defined]
+        kernels.set_threads(num_threads)
     try:
         from threadpoolctl import threadpool_limits
     except ImportError:

@@ -2,7 +2,9 @@
 # fmt: off
 # ruff: noqa: E731
 
-from tests.cases.table import Draw, E, S, row
+import numpy as np
+
+from tests.cases.table import Draw, E, S, large, row
 
 MISMATCH = r"(?s)2.*3.*4.*5"
 
@@ -17,6 +19,9 @@ def products(d: Draw):
         S(d.transposed(3, 2, 3), d(3, 3, 4)))
     x = d(3, 3)
     yield from (S(x, x), S(d.int(2, 3), d.int(3, 4)), S(d.int(3), d.int(3)))
+    yield from (large(d(70, 60), d(60, 80)), large(d.transposed(90, 60), d.transposed(60, 70)),
+        large(d.flipped(70, 60), d.gapped(60, 80)), large(d.transposed(6, 40, 40), d(6, 40, 40)),
+        large(d(2, 3, 40, 40), np.swapaxes(d(2, 40, 3, 40), 1, 2)))
 
 
 row("matmul", products, errors=lambda d: [E(MISMATCH, d(2, 3), d(4, 5)), E("(?s)3.*4", d(3), d(4)),
@@ -55,5 +60,6 @@ row("tensordot", lambda d: [S(d(2, 3, 4), d(3, 4, 5)), S(d(2, 3), d(3, 4), dims=
     errors=lambda d: [E("(?s)3.*4", d(2, 3), d(4, 5), dims=1)])
 row("nn.functional.linear", lambda d: [S(d(2, 3), d(4, 3)), S(d(2, 3), d(4, 3), d(4)), S(d(5, 2, 3), d(4, 3), d(4)),
     S(d(3), d(4, 3), d(4)), S(d(3), d(4, 3)), S(d(0, 3), d(4, 3), d(4)), S(d(2, 0), d(4, 0), d(4)),
-    S(d.transposed(2, 3), d.transposed(4, 3), d.flipped(4)), S(d(2, 3), d(3), None)],
+    S(d.transposed(2, 3), d.transposed(4, 3), d.flipped(4)), S(d(2, 3), d(3), None),
+    large(d(5, 20, 60), d(80, 60), d(80)), large(d.transposed(70, 60), d(80, 60)), large(d(20, 60), d(300, 60), d(300))],
     errors=lambda d: [E("(?s)3.*4|4.*3", d(2, 3), d(5, 4))])

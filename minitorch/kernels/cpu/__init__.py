@@ -22,8 +22,8 @@ def _tell_if_slow(start: float = time.process_time()) -> None:
 
 threading.Thread(target=_tell_if_slow, daemon=True).start()
 try:
-    from . import adam, cross_entropy, dropout, gelu, layernorm, recurrent, softmax
+    from . import adam, cross_entropy, dropout, gelu, layernorm, matmul, recurrent, softmax
 finally:
     _done.set()
 
-__all__ = ["adam", "cross_entropy", "dropout", "gelu", "layernorm", "recurrent", "softmax"]
+__all__ = ["adam", "cross_entropy", "dropout", "gelu", "layernorm", "matmul", "recurrent", "softmax"]

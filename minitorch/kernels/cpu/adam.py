@@ -7,11 +7,14 @@ import numpy as np
 from ...backend.fastpath import fast_path
 from ...optim.adam import Adam, AdamW
 from ...optim.optimizer import count
-from .compile import FLOAT32, kernel, over_rows
+from .compile import FLOAT32, kernel, number, over_rows, vector
 
 
-@kernel("T[::1], T[::1], T[::1], T[::1], T, T, T, T, T, T, T, T, T, intp, intp")
-def _update(p, g, m, v, shrink, decay, beta1, rest1, beta2, rest2, step, root, eps, start, stop):
+@kernel
+def _update(args, start, stop):
+    p, g, m, v, shrink = vector(args, 0), vector(args, 1), vector(args, 2), vector(args, 3), number(args, 4)
+    decay, beta1, rest1, beta2 = number(args, 5), number(args, 6), number(args, 7), number(args, 8)
+    rest2, step, root, eps = number(args, 9), number(args, 10), number(args, 11), number(args, 12)
     for i in range(start, stop):
         d = g[i] + decay * p[i]
         m[i] = beta1 * m[i] + rest1 * d

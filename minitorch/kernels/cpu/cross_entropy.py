@@ -6,14 +6,16 @@ import numpy as np
 
 from ...backend.fastpath import fast_path
 from ...ops.loss import CrossEntropy
-from .compile import kernel, over_rows, plain
+from .compile import bytes_, integers, kernel, matrix, over_rows, plain, vector
 from .fastmath import exp
 
 ZERO = np.float32(0)
 
 
-@kernel("T[:,::1], int64[::1], boolean[::1], T[::1], T[::1], intp, intp")
-def _forward(z, target, keep, lse, y, start, stop):
+@kernel
+def _forward(args, start, stop):
+    z, target, keep, lse = matrix(args, 0), integers(args, 1), bytes_(args, 2), vector(args, 3)
+    y = vector(args, 4)
     n = z.shape[1]
     for i in range(start, stop):
         top = z[i, 0]
@@ -26,8 +28,10 @@ def _forward(z, target, keep, lse, y, start, stop):
         y[i] = lse[i] - z[i, target[i]] if keep[i] else ZERO
 
 
-@kernel("T[::1], T[:,::1], int64[::1], boolean[::1], T[::1], T[:,::1], intp, intp")
-def _backward(dy, z, target, keep, lse, dz, start, stop):
+@kernel
+def _backward(args, start, stop):
+    dy, z, target, keep = vector(args, 0), matrix(args, 1), integers(args, 2), bytes_(args, 3)
+    lse, dz = vector(args, 4), matrix(args, 5)
     n = z.shape[1]
     for i in range(start, stop):
         g = dy[i] if keep[i] else ZERO

@@ -6,11 +6,12 @@ import numpy as np
 
 from ...backend.fastpath import fast_path
 from ...ops.random import Dropout
-from .compile import kernel, over_rows, plain
+from .compile import bytes_, kernel, number, over_rows, plain, vector
 
 
-@kernel("T[::1], boolean[::1], T, T[::1], intp, intp")
-def _masked(x, keep, scale, y, start, stop):
+@kernel
+def _masked(args, start, stop):
+    x, keep, scale, y = vector(args, 0), bytes_(args, 1), number(args, 2), vector(args, 3)
     for i in range(start, stop):
         y[i] = x[i] * np.float32(keep[i]) * scale  # a product, so that NaN stays NaN
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from ...backend.fastpath import fast_path
 from ...ops.activation import GELU, GELUTanh
-from .compile import kernel, over_rows, plain
+from .compile import kernel, over_rows, plain, vector
 from .fastmath import erf, exp
 
 ONE, HALF = np.float32(1), np.float32(0.5)
@@ -16,14 +16,16 @@ ROOT = np.float32(1 / math.sqrt(2))
 DENSITY = np.float32(1 / math.sqrt(2 * math.pi))
 
 
-@kernel("T[::1], T[::1], intp, intp")
-def _forward(x, y, start, stop):
+@kernel
+def _forward(args, start, stop):
+    x, y = vector(args, 0), vector(args, 1)
     for i in range(start, stop):
         y[i] = x[i] * (HALF + HALF * erf(x[i] * ROOT))
 
 
-@kernel("T[::1], T[::1], T[::1], intp, intp")
-def _backward(dy, x, dx, start, stop):
+@kernel
+def _backward(args, start, stop):
+    dy, x, dx = vector(args, 0), vector(args, 1), vector(args, 2)
     for i in range(start, stop):
         dx[i] = dy[i] * (HALF + HALF * erf(x[i] * ROOT) + x[i] * DENSITY * exp(-HALF * x[i] * x[i]))
 
@@ -34,15 +36,17 @@ CUBE = np.float32(0.044715)
 SLOPE = np.float32(3 * 0.044715)
 
 
-@kernel("T[::1], T[::1], intp, intp")
-def _tanh_forward(x, y, start, stop):
+@kernel
+def _tanh_forward(args, start, stop):
+    x, y = vector(args, 0), vector(args, 1)
     for i in range(start, stop):
         u = TWO_ROOT * (x[i] + CUBE * x[i] * x[i] * x[i])
         y[i] = x[i] / (ONE + exp(-u))
 
 
-@kernel("T[::1], T[::1], T[::1], intp, intp")
-def _tanh_backward(dy, x, dx, start, stop):
+@kernel
+def _tanh_backward(args, start, stop):
+    dy, x, dx = vector(args, 0), vector(args, 1), vector(args, 2)
     for i in range(start, stop):
         square = x[i] * x[i]
         s = ONE / (ONE + exp(-TWO_ROOT * (x[i] + CUBE * x[i] * square)))

@@ -6,13 +6,15 @@ import numpy as np
 
 from ...backend.fastpath import fast_path
 from ...ops.normalize import LayerNorm
-from .compile import kernel, over_rows, plain
+from .compile import kernel, matrix, number, over_rows, plain, vector
 
 ZERO, ONE = np.float32(0), np.float32(1)
 
 
-@kernel("T[:,::1], T[::1], T[::1], T[:,::1], T[::1], T[::1], T, intp, intp")
-def _forward(x, w, b, y, mean, r, eps, start, stop):
+@kernel
+def _forward(args, start, stop):
+    x, w, b, y, mean = matrix(args, 0), vector(args, 1), vector(args, 2), matrix(args, 3), vector(args, 4)
+    r, eps = vector(args, 5), number(args, 6)
     n = x.shape[1]
     for i in range(start, stop):
         total = ZERO
@@ -28,8 +30,10 @@ def _forward(x, w, b, y, mean, r, eps, start, stop):
             y[i, j] = (x[i, j] - m) * scale * w[j] + b[j]
 
 
-@kernel("T[:,::1], T[:,::1], T[::1], T[::1], T[::1], T[:,::1], intp, intp")
-def _backward_x(dy, x, w, mean, r, dx, start, stop):
+@kernel
+def _backward_x(args, start, stop):
+    dy, x, w, mean, r = matrix(args, 0), matrix(args, 1), vector(args, 2), vector(args, 3), vector(args, 4)
+    dx = matrix(args, 5)
     n = x.shape[1]
     for i in range(start, stop):
         m, s = mean[i], r[i]
@@ -43,9 +47,11 @@ def _backward_x(dy, x, w, mean, r, dx, start, stop):
             dx[i, j] = s * (dy[i, j] * w[j] - a - (x[i, j] - m) * s * c)
 
 
-@kernel("T[:,::1], T[:,::1], T[::1], T[::1], T[:,::1], T[:,::1], intp, intp")
-def _backward_w(dy, x, mean, r, dw, db, start, stop):
+@kernel
+def _backward_w(args, start, stop):
     """Each block of rows sums into a row of its own of dw and db; blocks are fixed, so is the order of the sums."""
+    dy, x, mean, r, dw = matrix(args, 0), matrix(args, 1), vector(args, 2), vector(args, 3), matrix(args, 4)
+    db = matrix(args, 5)
     n = x.shape[1]
     rows = x.shape[0]
     blocks = dw.shape[0]

@@ -7,7 +7,7 @@ import numpy as np
 
 from ...backend.fastpath import fast_path
 from ...ops.recurrent import GRUSequence, LSTMSequence, _before, _steps
-from .compile import FLOAT32, kernel, over_rows
+from .compile import FLOAT32, kernel, matrix, over_rows
 from .fastmath import exp
 
 ONE, TWO = np.float32(1), np.float32(2)
@@ -23,9 +23,10 @@ def tanh(x):
     return ONE - TWO / (ONE + exp(TWO * x))
 
 
-@kernel("T[:,::1], T[:,::1], T[:,::1], T[:,::1], T[:,::1], intp, intp")
-def _lstm_step(x, z, c_before, c, y, start, stop):
+@kernel
+def _lstm_step(args, start, stop):
     """z comes in as W h, and goes out as the gates."""
+    x, z, c_before, c, y = matrix(args, 0), matrix(args, 1), matrix(args, 2), matrix(args, 3), matrix(args, 4)
     n = c.shape[1]
     for b in range(start, stop):
         for k in range(n):
@@ -41,9 +42,11 @@ def _lstm_step(x, z, c_before, c, y, start, stop):
             y[b, k] = z[b, 3 * n + k] * tanh(c[b, k])
 
 
-@kernel("T[:,::1], T[:,::1], T[:,::1], T[:,::1], T[:,::1], T[:,::1], T[:,::1], T[:,::1], intp, intp")
-def _lstm_back(dy, dh, dcells, gates, c, c_before, dc, dz, start, stop):
+@kernel
+def _lstm_back(args, start, stop):
     """dc comes in as the next step's, and goes out as the one for the step before."""
+    dy, dh, dcells, gates = matrix(args, 0), matrix(args, 1), matrix(args, 2), matrix(args, 3)
+    c, c_before, dc, dz = matrix(args, 4), matrix(args, 5), matrix(args, 6), matrix(args, 7)
     n = c.shape[1]
     for b in range(start, stop):
         for k in range(n):
@@ -58,9 +61,10 @@ def _lstm_back(dy, dh, dcells, gates, c, c_before, dc, dz, start, stop):
             dc[b, k] = d * f
 
 
-@kernel("T[:,::1], T[:,::1], T[:,::1], T[:,::1], T[:,::1], intp, intp")
-def _gru_step(x, a, h, gates, y, start, stop):
+@kernel
+def _gru_step(args, start, stop):
     """a is W h + b. gates: r, z, n, q."""
+    x, a, h, gates, y = matrix(args, 0), matrix(args, 1), matrix(args, 2), matrix(args, 3), matrix(args, 4)
     n = h.shape[1]
     for b in range(start, stop):
         for k in range(2 * n):
@@ -72,9 +76,11 @@ def _gru_step(x, a, h, gates, y, start, stop):
             y[b, k] = new + gates[b, n + k] * (h[b, k] - new)
 
 
-@kernel("T[:,::1], T[:,::1], T[:,::1], T[:,::1], T[:,::1], T[:,::1], intp, intp")
-def _gru_back(dy, dh, gates, h_before, dx, da, start, stop):
+@kernel
+def _gru_back(args, start, stop):
     """dh goes out as the part that z keeps; the product with W is still to be added."""
+    dy, dh, gates, h_before = matrix(args, 0), matrix(args, 1), matrix(args, 2), matrix(args, 3)
+    dx, da = matrix(args, 4), matrix(args, 5)
     n = h_before.shape[1]
     for b in range(start, stop):
         for k in range(n):

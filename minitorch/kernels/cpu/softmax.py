@@ -6,14 +6,15 @@ import numpy as np
 
 from ...backend.fastpath import fast_path
 from ...ops.softmax import LogSoftmax, Softmax
-from .compile import kernel, over_rows, plain
+from .compile import kernel, matrix, over_rows, plain
 from .fastmath import exp
 
 ZERO, ONE = np.float32(0), np.float32(1)
 
 
-@kernel("T[:,::1], T[:,::1], intp, intp")
-def _forward(x, y, start, stop):
+@kernel
+def _forward(args, start, stop):
+    x, y = matrix(args, 0), matrix(args, 1)
     n = x.shape[1]
     for i in range(start, stop):
         top = x[i, 0]
@@ -29,8 +30,9 @@ def _forward(x, y, start, stop):
             y[i, j] *= scale
 
 
-@kernel("T[:,::1], T[:,::1], T[:,::1], intp, intp")
-def _backward(dy, y, dx, start, stop):
+@kernel
+def _backward(args, start, stop):
+    dy, y, dx = matrix(args, 0), matrix(args, 1), matrix(args, 2)
     n = y.shape[1]
     for i in range(start, stop):
         total = ZERO
@@ -40,8 +42,9 @@ def _backward(dy, y, dx, start, stop):
             dx[i, j] = y[i, j] * (dy[i, j] - total)
 
 
-@kernel("T[:,::1], T[:,::1], intp, intp")
-def _log_forward(x, y, start, stop):
+@kernel
+def _log_forward(args, start, stop):
+    x, y = matrix(args, 0), matrix(args, 1)
     n = x.shape[1]
     for i in range(start, stop):
         top = x[i, 0]
@@ -55,8 +58,9 @@ def _log_forward(x, y, start, stop):
             y[i, j] = x[i, j] - shift
 
 
-@kernel("T[:,::1], T[:,::1], T[:,::1], intp, intp")
-def _log_backward(dy, y, dx, start, stop):
+@kernel
+def _log_backward(args, start, stop):
+    dy, y, dx = matrix(args, 0), matrix(args, 1), matrix(args, 2)
     n = y.shape[1]
     for i in range(start, stop):
         total = ZERO
