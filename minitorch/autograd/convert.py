@@ -13,6 +13,24 @@ from . import autocast
 
 _NUMBERS = (bool, int, float, np.bool_, np.integer, np.floating)
 _scalars: dict[tuple, Tensor] = {}
+_beside: dict[tuple, Any] = {}
+
+
+def number_beside(number: Any, dtype: np.dtype) -> Any:
+    """A Python number beside a tensor of a floating-point dtype, whose dtype it takes: a 0-d array. Else None."""
+    if (type(number) is not float and type(number) is not int) or dtype.kind != "f":
+        return None
+    array = _beside.get((number, dtype))
+    if array is None:
+        try:
+            array = np.array(number, dtype)
+        except OverflowError:  # an integer beyond float64
+            return None
+        if number and number == number:  # not 0.0 and -0.0, which are equal keys, nor NaN, which is none
+            if len(_beside) > 1000:
+                _beside.clear()
+            _beside[number, dtype] = array
+    return array
 
 
 def apply_converted(op: Any, inputs: tuple, options: dict) -> Any:

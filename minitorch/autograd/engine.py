@@ -30,6 +30,8 @@ from .grad_mode import mode
 _EVERY_DTYPE = frozenset(d.numpy for d in ALL)
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 _next_number = itertools.count().__next__
+_NUMBERS = (float, int)
+_NOBODY = [(False,) * n for n in range(8)]
 
 
 class Op:
@@ -51,6 +53,8 @@ class Op:
     native: ClassVar[frozenset] = _EVERY_DTYPE - LOW_PRECISION  # dtypes that forward takes without conversion
     reference: ClassVar[type[Op] | None] = None  # set on a fast path
     materialize: ClassVar[bool] = True  # of several outputs, those that nothing used get zeros for a gradient, or None
+
+    lean: ClassVar[bool] = False  # takes two arrays and returns one, floating point for floating point
 
     xp: Any = None
     needs: Sequence[bool] = ()
@@ -104,11 +108,16 @@ class Op:
     @classmethod
     def apply(cls, *inputs: Any, **options: Any) -> Any:
         """Runs the op on tensors (Python numbers and None allowed) and records it if one of them wants a gradient."""
+        if len(inputs) == 2 and cls.lean and not options:
+            done = cls._apply_to_two(*inputs)
+            if done is not None:
+                return done
         kind: Any = None
         dtype: Any = None
         arrays: list[Any] = []
         edges: list[Any] = []
         needs: list[bool] = []
+        record = False
         for t in inputs:
             if not isinstance(t, Tensor):
                 if t is not None:
@@ -128,6 +137,7 @@ class Op:
             if t._requires_grad:
                 edges.append((t.grad_fn or t, t._index))
                 needs.append(True)
+                record = True
             else:
                 edges.append(None)
                 needs.append(False)
@@ -139,36 +149,107 @@ class Op:
         xp = NAMESPACES.get(kind) or namespace_of(arrays[0])
         fast = fastpath.ACTIVE[xp].get(cls)
         op = cls() if fast is None or not fast.accepts(*arrays, **options) else fast()
-        record = True in needs and cls.differentiable and mode.enabled
-        op.xp, op.needs = xp, needs if record else [False] * len(needs)
+        op.xp = xp
+        if record and cls.differentiable and mode.enabled:
+            op.needs = needs
+        else:
+            record, op.needs = False, _NOBODY[len(needs)] if len(needs) < len(_NOBODY) else [False] * len(needs)
 
         try:
             y = op.forward(*arrays, **options)
         except ValueError as error:
             raise op._in_own_words(error, arrays) from error
-        several = type(y) is tuple
-        if several:
-            results = tuple([wrap(op._as_array(a)) for a in y])
-            op.outputs = len(results)
-        else:
-            results = (wrap(y if type(y) is kind else op._as_array(y)),)
+        if type(y) is kind:  # one array: what follows is the loop below for it alone
+            out = wrap(y)
+            if record:
+                op.number, op.edges = _next_number(), edges
+                if op.saved:
+                    op._note_sources(inputs, arrays, (out,), kind)
+                if y.dtype in FLOATING:
+                    out._requires_grad, out.grad_fn = True, op
+            if cls.view:
+                views.note_view(cls, inputs[0], (out,), options, False)
+            if mode.anomaly:
+                op._check_forward(arrays, (out,))
+            return out
 
+        several = type(y) is tuple
+        results = tuple([wrap(op._as_array(a)) for a in (y if several else (y,))])
         if record:
-            op.number, op.edges = _next_number(), edges
+            op.number, op.edges, op.outputs = _next_number(), edges, len(results)
             if op.saved:
                 op._note_sources(inputs, arrays, results, kind)
-            for out in results:
+            for i, out in enumerate(results):
                 if out.array.dtype in FLOATING:
                     out._requires_grad, out.grad_fn = True, op
+                out._index = i
             if several:
-                for i, out in enumerate(results):
-                    out._index = i
                 op.shapes = [(out.array.shape, out.array.dtype) for out in results]
         if cls.view:
             views.note_view(cls, inputs[0], results, options, several)
         if mode.anomaly:
             op._check_forward(arrays, results)
         return results if several else results[0]
+
+    @classmethod
+    def _apply_to_two(cls, s: Any, t: Any) -> Any:
+        """`apply`, unrolled for the commonest case, since small models spend their time here: two NumPy tensors of one
+        dtype, or one and a number. None where it is another case."""
+        if not isinstance(s, Tensor) or mode.anomaly:
+            return None
+        a = s.array
+        dtype = a.dtype
+        if type(a) is not np.ndarray or dtype not in cls.native or s._base is not None:
+            return None
+        if isinstance(t, Tensor):
+            b = t.array
+            if type(b) is not np.ndarray or b.dtype is not dtype or t._base is not None:
+                return None
+            needs = s._requires_grad, t._requires_grad
+        else:
+            b = convert.number_beside(t, dtype)
+            if b is None:
+                return None
+            needs = s._requires_grad, False
+
+        fast = fastpath.ACTIVE[np].get(cls)
+        op = cls() if fast is None or not fast.accepts(a, b) else fast()
+        op.xp = np
+        record = (needs[0] or needs[1]) and mode.enabled
+        op.needs = needs if record else (False, False)
+        try:
+            y = op.forward(a, b)
+        except ValueError as error:
+            raise op._in_own_words(error, [a, b]) from error
+        if type(y) is not np.ndarray:
+            y = op._as_array(y)
+        out = wrap(y)
+        if record:
+            op.number = _next_number()
+            op.edges = (
+                (s.grad_fn or s, s._index) if needs[0] else None,
+                (t.grad_fn or t, t._index) if needs[1] else None,
+            )
+            if op.saved:
+                sources: list[Any] = []
+                holds = False
+                for value in op.saved:
+                    if type(value) is not np.ndarray:
+                        sources.append(None)
+                        continue
+                    holds = True
+                    if value is a:
+                        sources.append((0, s._counter, s._counter[0]))
+                    elif value is b and t.__class__ not in _NUMBERS:
+                        sources.append((1, t._counter, t._counter[0]))
+                    elif value is y:
+                        sources.append((-1, out._counter, 0))
+                    else:
+                        sources.append(None)
+                if holds:
+                    op.sources = sources
+            out._requires_grad, out.grad_fn = True, op
+        return out
 
     def _in_own_words(self, error: ValueError, arrays: list) -> Exception:
         """The array library's complaint about shapes that do not broadcast, with the op's name and the tensors' shapes."""
@@ -189,24 +270,31 @@ class Op:
 
     def _note_sources(self, inputs: Sequence, arrays: list, results: Sequence, kind: Any) -> None:
         """For each saved array that is an input (number i >= 0) or an output (number -1 - i): that number, the
-        version counter of its memory and the count now. None for constants."""
+        version counter of its memory and the count now. None for constants. Nothing at all where no array was saved."""
         sources: list[Any] = []
+        holds = False
         for value in self.saved:
             source = None
             if type(value) is kind:
+                holds = True
                 i = 0
                 for array in arrays:
                     if value is array:
-                        counter = inputs[i]._counter if array is inputs[i].array else [0]  # a copy cannot change
-                        source = i, counter, counter[0]
+                        given = inputs[i]
+                        if isinstance(given, Tensor):
+                            counter = given._counter if array is given.array else [0]  # a copy cannot change
+                            source = i, counter, counter[0]
                         break
                     i += 1
                 else:
                     for i, out in enumerate(results):
                         if value is out.array and value.dtype in FLOATING:
                             source = -1 - i, out._counter, out._counter[0]
+            elif not holds and value is not None:
+                holds = hasattr(value, "dtype") or (type(value) is tuple and _holds_arrays(value))
             sources.append(source)
-        self.sources = sources
+        if holds:
+            self.sources = sources
 
     # --- backward ----------------------------------------------------------------------------------------------------
 
@@ -228,11 +316,9 @@ class Op:
 
     def backward_arrays(self, grads: Sequence) -> Sequence:
         """Gradients of the inputs, as arrays, for gradients of the outputs, as arrays."""
-        if self.saved is None:
-            self.check_saved()
         for source in self.sources:
-            if source is not None and source[1][0] != source[2]:
-                self.check_saved()
+            if self.saved is None or (source is not None and source[1][0] != source[2]):
+                self.check_saved()  # says what is wrong
         result = self.backward(*grads)
         return result if type(result) is tuple else (result,)
 
@@ -355,20 +441,23 @@ def walk(
             if isinstance(target, Op):
                 arrived = pending.get(target)
                 if arrived is None:
-                    arrived = pending[target] = [None] * target.outputs
+                    pending[target] = arrived = [None] * target.outputs
                     heappush(waiting, (-target.number, target))
                 elif arrived[index] is not None:
                     g = _plus(arrived[index], g)
                 arrived[index] = g
                 continue
             total = leaves.get(target)
-            if total is None:
-                leaves[target] = g if create_graph or not _borrowed(g, cell, results, op) else g.copy()
-            elif create_graph or g.size == 1:  # NumPy adds single elements three times as fast when not in place
-                leaves[target] = _plus(total, g)
-            else:
-                total += g  # an array that nobody else has
-        if results and not retain_graph and op.saved and _holds_arrays(op.saved):
+            if total is not None:
+                if create_graph or g.size == 1:  # NumPy adds single elements three times as fast when not in place
+                    leaves[target] = _plus(total, g)
+                else:
+                    total += g  # an array that nobody else has
+            elif create_graph:
+                leaves[target] = g
+            else:  # small ones are copied faster than one can find out whether they are somebody's
+                leaves[target] = g.copy() if g.size < 1024 or _borrowed(g, cell, results, op) else g
+        if results and op.sources and not retain_graph:
             op.saved = None  # shapes and numbers alone stay: such an op goes backward any number of times
         if not waiting:
             break

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import weakref
 from collections.abc import Sequence
 from typing import Any
@@ -50,7 +51,7 @@ class Context:
             return self._to_save
         node.check_saved()
         out = []
-        for value, source in zip(node.saved, node.sources):
+        for value, source in itertools.zip_longest(node.saved, node.sources):
             leads_on = source is not None and (source[0] < 0 or node.edges[source[0]] is not None)
             out.append(node._reattach(value, source[0]) if leads_on else value if value is None else wrap(value))
         return tuple(out)

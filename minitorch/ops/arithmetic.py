@@ -47,7 +47,7 @@ class Add(Op):
     Lesson 01.
     """
 
-    takes_numbers = True
+    takes_numbers = lean = True
 
     def forward(self, a, b):
         if a.shape != b.shape:
@@ -64,13 +64,16 @@ class Add(Op):
 class Sub(Op):
     """y = a - b.                             da = dy,  db = -dy      Lesson 01."""
 
-    takes_numbers = True
+    takes_numbers = lean = True
 
     def forward(self, a, b):
-        self.save(a.shape, b.shape)
+        if a.shape != b.shape:
+            self.save(a.shape, b.shape)
         return self.xp.subtract(a, b)
 
     def backward(self, dy):
+        if not self.saved:
+            return dy, (-dy if self.needs[1] else None)
         a, b = self.saved
         return (unbroadcast(dy, a) if self.needs[0] else None), (unbroadcast(-dy, b) if self.needs[1] else None)
 
@@ -78,7 +81,7 @@ class Sub(Op):
 class Mul(Op):
     """y = a b.                               da = dy b,  db = dy a      Lesson 01."""
 
-    takes_numbers = True
+    takes_numbers = lean = True
 
     def forward(self, a, b):
         shapes = None if a.shape == b.shape else (a.shape, b.shape)
@@ -93,21 +96,22 @@ class Mul(Op):
 
 
 class Div(Op):
-    """y = a / b.                             da = dy / b,  db = -dy a / b^2      Lesson 01."""
+    """y = a / b.                             da = dy / b,  db = -dy a / b^2 = -da y      Lesson 01."""
 
     promote = "float"
 
-    takes_numbers = True
+    takes_numbers = lean = True
 
     def forward(self, a, b):
-        self.save(a if self.needs[1] else None, b, a.shape)
-        return self.xp.divide(a, b)
+        y = self.xp.divide(a, b)
+        self.save(y if self.needs[1] else None, b, a.shape)
+        return y
 
     def backward(self, dy):
-        a, b, a_shape = self.saved
-        da = unbroadcast(dy / b, a_shape) if self.needs[0] else None
-        db = unbroadcast(-dy * (a / b) / b, b.shape) if self.needs[1] else None
-        return da, db
+        y, b, a_shape = self.saved
+        da = dy / b
+        db = unbroadcast(-da * y, b.shape) if self.needs[1] else None
+        return (unbroadcast(da, a_shape) if self.needs[0] else None), db
 
 
 class FloorDivide(Op):

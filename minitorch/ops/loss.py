@@ -11,6 +11,7 @@ from ..tensor import Tensor, wrap
 from ._method import constant, unbroadcast, warn
 from .activation import LogSigmoid, Sigmoid
 from .arithmetic import where
+from .reduce import Mean
 from .softmax import Softmax, log_softmax
 
 
@@ -93,8 +94,8 @@ def _check_target(target: Tensor, classes: int, ignore_index: int, name: str) ->
     if target.dtype not in (dtypes.int64, dtypes.int32, dtypes.uint8):
         raise RuntimeError(f"{name}: expected class numbers as an int64 tensor, got {target.dtype}")
     t = target.array
-    bad = ((t < 0) | (t >= classes)) & (t != ignore_index)
-    if bool(bad.any()):
+    bad = (t < 0) | (t >= classes)
+    if bool(bad.any()) and bool((bad := bad & (t != ignore_index)).any()):
         raise IndexError(
             f"{name}: target {int(t[bad].reshape(-1)[0])} is out of bounds for {classes} classes (ignore_index is {ignore_index})"
         )
@@ -109,7 +110,9 @@ def _rows(input: Tensor, target: Tensor, name: str) -> tuple[Tensor, Any]:
         raise RuntimeError(
             f"{name}: expected target of shape {tuple(expected)} for input {tuple(input.shape)}, got {tuple(target.shape)}"
         )
-    x = input if input.ndim <= 2 else input.movedim(1, -1)
+    if input.ndim == 2:
+        return input, constant(target)
+    x = input if input.ndim == 1 else input.movedim(1, -1)
     return x.reshape(-1, input.shape[0 if input.ndim == 1 else 1]), constant(target).reshape(-1)
 
 
@@ -150,6 +153,8 @@ def cross_entropy(
     if reduction == "sum":
         return loss.sum()
     keep = t != ignore_index
+    if weight is None and bool(keep.all()):
+        return Mean.apply(loss)
     total = keep.sum() if weight is None else (weight.array[input.xp.where(keep, t, 0)] * keep).sum()
     return loss.sum() / wrap(input.xp.asarray(total, dtype=input.array.dtype))
 

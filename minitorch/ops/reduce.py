@@ -46,13 +46,14 @@ class Mean(Op):
     promote = "float"
 
     def forward(self, x, *, axis=None, keepdims=False):
-        y = x.mean(axis, keepdims=keepdims)
-        self.save(x.shape, axis, keepdims, builtins.max(x.size, 1) / builtins.max(y.size, 1))
-        return y
+        total = x.sum(axis, keepdims=keepdims)
+        n = x.size // builtins.max(total.size, 1)
+        self.save(x.shape, axis, keepdims, n)
+        return total / n if n else total * float("nan")
 
     def backward(self, dy):
         shape, axis, keepdims, n = self.saved
-        return _spread(dy / n, shape, axis, keepdims, self.xp)
+        return _spread(dy / builtins.max(n, 1), shape, axis, keepdims, self.xp)
 
 
 class Prod(Op):

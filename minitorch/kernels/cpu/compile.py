@@ -204,6 +204,9 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_pool)
 
 
-def plain(*arrays: Any) -> bool:
+def plain(*arrays: Any, least: int = 32) -> bool:
     """Whether the arrays are what the kernels are compiled for: float32, in order, and large enough to pay."""
-    return all(a.dtype is FLOAT32 and a.flags.c_contiguous and a.size >= 1024 for a in arrays)
+    for a in arrays:
+        if a.dtype is not FLOAT32 or a.size < least or not a.flags.c_contiguous:
+            return False
+    return True
