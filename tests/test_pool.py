@@ -114,7 +114,8 @@ def test_products_of_all_layouts(threads):
 
     pairs = [
         (draw(300, 70), draw(70, 90)), (draw(300, 70), draw(90, 70).T), (draw(70, 300).T, draw(70, 90)),
-        (draw(70, 300).T, draw(90, 70).T), (draw(600, 70)[::2], draw(70, 180)[:, :90]),
+        (draw(70, 300).T, draw(90, 70).T), (draw(33, 70), draw(91, 70).T),
+        (draw(4, 300), draw(4, 300).T), (draw(128, 37), draw(300, 37).T), (draw(600, 70)[::2], draw(70, 180)[:, :90]),
         (draw(300, 70)[:, ::-1], draw(70, 90)[::-1]), (draw(5000, 1), draw(1, 300)), (draw(1, 5000), draw(5000, 300)),
         (draw(8, 300, 70), draw(8, 70, 90)), (draw(4, 2, 30, 70), draw(4, 2, 90, 70).swapaxes(-1, -2)),
         (draw(4, 30, 2, 70).transpose(0, 2, 1, 3), draw(4, 90, 2, 70).transpose(0, 2, 3, 1)),

@@ -30,7 +30,6 @@ from .grad_mode import mode
 _EVERY_DTYPE = frozenset(d.numpy for d in ALL)
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 _next_number = itertools.count().__next__
-_NUMBERS = (float, int)
 _NOBODY = [(False,) * n for n in range(8)]
 
 
@@ -54,7 +53,7 @@ class Op:
     reference: ClassVar[type[Op] | None] = None  # set on a fast path
     materialize: ClassVar[bool] = True  # of several outputs, those that nothing used get zeros for a gradient, or None
 
-    lean: ClassVar[bool] = False  # takes two arrays and returns one, floating point for floating point
+    lean: ClassVar[bool] = False  # one or two inputs, no options: `_apply_lean` does
 
     xp: Any = None
     needs: Sequence[bool] = ()
@@ -75,6 +74,9 @@ class Op:
             cls.native = _EVERY_DTYPE
         else:
             cls.native = (FLOATING if cls.promote == "float" else _EVERY_DTYPE) - LOW_PRECISION
+        code = getattr(cls.forward, "__code__", None)
+        alone = code is not None and code.co_argcount in (2, 3) and not code.co_kwonlyargcount and not code.co_flags & 12
+        cls.lean = alone and cls.promote is not None and cls.differentiable and not cls.view and not cls.contiguous
 
     def forward(self, *arrays: Any, **options: Any) -> Any:
         raise NotImplementedError(f"{type(self).__name__} has no forward")
@@ -108,8 +110,8 @@ class Op:
     @classmethod
     def apply(cls, *inputs: Any, **options: Any) -> Any:
         """Runs the op on tensors (Python numbers and None allowed) and records it if one of them wants a gradient."""
-        if len(inputs) == 2 and cls.lean and not options:
-            done = cls._apply_to_two(*inputs)
+        if cls.lean and not options:
+            done = cls._apply_lean(*inputs)
             if done is not None:
                 return done
         kind: Any = None
@@ -173,63 +175,77 @@ class Op:
                 op._check_forward(arrays, (out,))
             return out
 
-        several = type(y) is tuple
-        results = tuple([wrap(op._as_array(a)) for a in (y if several else (y,))])
-        if record:
-            op.number, op.edges, op.outputs = _next_number(), edges, len(results)
-            if op.saved:
-                op._note_sources(inputs, arrays, results, kind)
-            for i, out in enumerate(results):
-                if out.array.dtype in FLOATING:
-                    out._requires_grad, out.grad_fn = True, op
-                out._index = i
-            if several:
-                op.shapes = [(out.array.shape, out.array.dtype) for out in results]
+        results = op._finish(y if type(y) is tuple else (y,), inputs, arrays, edges, record)
         if cls.view:
-            views.note_view(cls, inputs[0], results, options, several)
+            views.note_view(cls, inputs[0], results, options, type(y) is tuple)
         if mode.anomaly:
             op._check_forward(arrays, results)
-        return results if several else results[0]
+        return results if type(y) is tuple else results[0]
+
+    def _finish(self, y: tuple, inputs: Sequence, arrays: Sequence, edges: Sequence, record: bool) -> tuple:
+        """Several arrays, or NumPy's scalar, as tensors; and the node's place in the graph."""
+        results = tuple([wrap(self._as_array(a)) for a in y])
+        if record:
+            self.number, self.edges, self.outputs = _next_number(), edges, len(results)
+            if self.saved:
+                self._note_sources(inputs, arrays, results, type(results[0].array))
+            for i, out in enumerate(results):
+                if out.array.dtype in FLOATING:
+                    out._requires_grad, out.grad_fn = True, self
+                out._index = i
+            if len(results) > 1:
+                self.shapes = [(out.array.shape, out.array.dtype) for out in results]
+        return results
 
     @classmethod
-    def _apply_to_two(cls, s: Any, t: Any) -> Any:
-        """`apply`, unrolled for the commonest case, since small models spend their time here: two NumPy tensors of one
-        dtype, or one and a number. None where it is another case."""
+    def _apply_lean(cls, s: Any, t: Any = None) -> Any:
+        """`apply`, unrolled for the commonest cases, since small models spend their time here: a NumPy tensor, two of
+        one dtype, or one and a number. None where it is another case."""
         if not isinstance(s, Tensor) or mode.anomaly:
             return None
         a = s.array
+        b: Any = None
+        arrays: tuple
+        needs: tuple
+        edges: tuple
         dtype = a.dtype
         if type(a) is not np.ndarray or dtype not in cls.native or s._base is not None:
             return None
-        if isinstance(t, Tensor):
+        record = s._requires_grad
+        edge = (s.grad_fn or s, s._index) if record else None
+        if t is None:
+            arrays, needs, edges = (a,), (record,), (edge,)
+        elif isinstance(t, Tensor):
             b = t.array
             if type(b) is not np.ndarray or b.dtype is not dtype or t._base is not None:
                 return None
-            needs = s._requires_grad, t._requires_grad
+            arrays = a, b
+            if t._requires_grad:
+                needs, edges = (record, True), (edge, (t.grad_fn or t, t._index))
+                record = True
+            else:
+                needs, edges = (record, False), (edge, None)
         else:
             b = convert.number_beside(t, dtype)
             if b is None:
                 return None
-            needs = s._requires_grad, False
+            arrays, needs, edges = (a, b), (record, False), (edge, None)
 
         fast = fastpath.ACTIVE[np].get(cls)
-        op = cls() if fast is None or not fast.accepts(a, b) else fast()
+        op = cls() if fast is None or not fast.accepts(*arrays) else fast()
         op.xp = np
-        record = (needs[0] or needs[1]) and mode.enabled
-        op.needs = needs if record else (False, False)
+        record = record and mode.enabled
+        op.needs = needs if record else _NOBODY[len(arrays)]
         try:
-            y = op.forward(a, b)
+            y = op.forward(*arrays)
         except ValueError as error:
-            raise op._in_own_words(error, [a, b]) from error
+            raise op._in_own_words(error, list(arrays)) from error
         if type(y) is not np.ndarray:
-            y = op._as_array(y)
+            results = op._finish(y if type(y) is tuple else (y,), (s, t), arrays, edges, record)
+            return results if type(y) is tuple else results[0]
         out = wrap(y)
         if record:
-            op.number = _next_number()
-            op.edges = (
-                (s.grad_fn or s, s._index) if needs[0] else None,
-                (t.grad_fn or t, t._index) if needs[1] else None,
-            )
+            op.number, op.edges = _next_number(), edges
             if op.saved:
                 sources: list[Any] = []
                 holds = False
@@ -240,7 +256,7 @@ class Op:
                     holds = True
                     if value is a:
                         sources.append((0, s._counter, s._counter[0]))
-                    elif value is b and t.__class__ not in _NUMBERS:
+                    elif value is b and isinstance(t, Tensor):
                         sources.append((1, t._counter, t._counter[0]))
                     elif value is y:
                         sources.append((-1, out._counter, 0))
@@ -248,7 +264,8 @@ class Op:
                         sources.append(None)
                 if holds:
                     op.sources = sources
-            out._requires_grad, out.grad_fn = True, op
+            if y.dtype in FLOATING:
+                out._requires_grad, out.grad_fn = True, op
         return out
 
     def _in_own_words(self, error: ValueError, arrays: list) -> Exception:
@@ -268,7 +285,7 @@ class Op:
             self.saved = tuple(array if value is y else value for value in self.saved)
         return array
 
-    def _note_sources(self, inputs: Sequence, arrays: list, results: Sequence, kind: Any) -> None:
+    def _note_sources(self, inputs: Sequence, arrays: Sequence, results: Sequence, kind: Any) -> None:
         """For each saved array that is an input (number i >= 0) or an output (number -1 - i): that number, the
         version counter of its memory and the count now. None for constants. Nothing at all where no array was saved."""
         sources: list[Any] = []

@@ -47,7 +47,7 @@ class Add(Op):
     Lesson 01.
     """
 
-    takes_numbers = lean = True
+    takes_numbers = True
 
     def forward(self, a, b):
         if a.shape != b.shape:
@@ -64,7 +64,7 @@ class Add(Op):
 class Sub(Op):
     """y = a - b.                             da = dy,  db = -dy      Lesson 01."""
 
-    takes_numbers = lean = True
+    takes_numbers = True
 
     def forward(self, a, b):
         if a.shape != b.shape:
@@ -81,7 +81,7 @@ class Sub(Op):
 class Mul(Op):
     """y = a b.                               da = dy b,  db = dy a      Lesson 01."""
 
-    takes_numbers = lean = True
+    takes_numbers = True
 
     def forward(self, a, b):
         shapes = None if a.shape == b.shape else (a.shape, b.shape)
@@ -100,7 +100,7 @@ class Div(Op):
 
     promote = "float"
 
-    takes_numbers = lean = True
+    takes_numbers = True
 
     def forward(self, a, b):
         y = self.xp.divide(a, b)

@@ -48,12 +48,12 @@ class Mean(Op):
     def forward(self, x, *, axis=None, keepdims=False):
         total = x.sum(axis, keepdims=keepdims)
         n = x.size // builtins.max(total.size, 1)
-        self.save(x.shape, axis, keepdims, n)
+        self.save(x.shape, axis, keepdims, builtins.max(n, 1))
         return total / n if n else total * float("nan")
 
     def backward(self, dy):
         shape, axis, keepdims, n = self.saved
-        return _spread(dy / builtins.max(n, 1), shape, axis, keepdims, self.xp)
+        return _spread(dy / n, shape, axis, keepdims, self.xp)
 
 
 class Prod(Op):

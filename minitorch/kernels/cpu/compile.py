@@ -55,7 +55,7 @@ class Kernel:
 def kernel(function: Callable) -> Kernel:
     """Compiles a kernel and caches it on disk. Sums may be reordered, so that they become vector code; NaN and
     infinities keep their meaning."""
-    options = {"cache": True, "error_model": "numpy", "fastmath": {"contract", "reassoc", "nsz"}}
+    options: Any = {"cache": True, "error_model": "numpy", "fastmath": {"contract", "reassoc", "nsz"}}
     return Kernel(cfunc("void(int64, int64, int64)", **options)(function))
 
 
@@ -118,6 +118,11 @@ def grid(args, i):
 def floats_at(address, size):
     """A float32 array of one axis, anywhere."""
     return carray(_at(address), (size,), np.float32)
+
+
+@inline
+def matrix_at(address, rows, columns):
+    return carray(_at(address), (rows, columns), np.float32)
 
 
 @inline

@@ -10,10 +10,11 @@ from ...backend.fastpath import fast_path
 from ...ops.matmul import Linear, MatMul
 from . import blas
 from .blas import sgemm
-from .compile import FLOAT32, address, floats_at, kernel, matrix, over_rows, run, vector, word
+from .compile import FLOAT32, address, floats_at, kernel, matrix, matrix_at, over_rows, run, vector, word
 
 ZERO, ONE = np.float32(0), np.float32(1)
 SMALL = 1 << 18  # multiplications below which BLAS does not wake its threads either
+FEW = 64  # rows up to which `_few_rows` is faster
 PRODUCTS_PER_ELEMENT = 16  # multiplications that weigh as much as an element of the other kernels
 
 
@@ -41,6 +42,38 @@ def _matrix(args, start, stop):
             for j in range(n):
                 row[j] = first[j]
     sgemm(function, turn_a, turn_b, m, n, k, ONE, a, step_a, b, step_b, beta, c, step_c)
+
+
+@kernel
+def _few_rows(args, start, stop):
+    """y = x W^T + b where x has few rows: BLAS would spend as long on repacking W as on the product.
+
+    16 dot products at a time, 4 rows of x with 4 of W, both read in order; the last ones overlap those before.
+    """
+    m, n, k = word(args, 0, 1), word(args, 0, 2), word(args, 0, 3)
+    x, w, y = matrix_at(word(args, 0, 4), m, k), matrix_at(word(args, 0, 7), n, k), matrix_at(word(args, 0, 10), m, n)
+    bias = word(args, 0, 11)
+    for block in range(start, stop):
+        j = min(4 * block, n - 4)
+        p = q = r = s = ZERO
+        if bias:
+            first = floats_at(bias, n)
+            p, q, r, s = first[j], first[j + 1], first[j + 2], first[j + 3]
+        for rows in range((m + 3) // 4):
+            i = min(4 * rows, m - 4)
+            a0 = a1 = a2 = a3 = b0 = b1 = b2 = b3 = ZERO
+            c0 = c1 = c2 = c3 = d0 = d1 = d2 = d3 = ZERO
+            for t in range(k):
+                a, b, c, d = x[i, t], x[i + 1, t], x[i + 2, t], x[i + 3, t]
+                e, f, g, h = w[j, t], w[j + 1, t], w[j + 2, t], w[j + 3, t]
+                a0, a1, a2, a3 = a0 + a * e, a1 + a * f, a2 + a * g, a3 + a * h
+                b0, b1, b2, b3 = b0 + b * e, b1 + b * f, b2 + b * g, b3 + b * h
+                c0, c1, c2, c3 = c0 + c * e, c1 + c * f, c2 + c * g, c3 + c * h
+                d0, d1, d2, d3 = d0 + d * e, d1 + d * f, d2 + d * g, d3 + d * h
+            y[i, j], y[i, j + 1], y[i, j + 2], y[i, j + 3] = a0 + p, a1 + q, a2 + r, a3 + s
+            y[i + 1, j], y[i + 1, j + 1], y[i + 1, j + 2], y[i + 1, j + 3] = b0 + p, b1 + q, b2 + r, b3 + s
+            y[i + 2, j], y[i + 2, j + 1], y[i + 2, j + 2], y[i + 2, j + 3] = c0 + p, c1 + q, c2 + r, c3 + s
+            y[i + 3, j], y[i + 3, j + 1], y[i + 3, j + 2], y[i + 3, j + 3] = d0 + p, d1 + q, d2 + r, d3 + s
 
 
 @kernel
@@ -89,6 +122,9 @@ def product(a: np.ndarray, b: np.ndarray, bias: np.ndarray | None = None) -> np.
     if c.ndim == 2:
         across = n > m
         words += 0 if bias is None else address(bias), across
+        if 4 <= m <= FEW and n >= 4 and turn_b and not turn_a and step_a == step_b == k:
+            run(_few_rows, (n + 3) // 4, size, words)
+            return c
         run(_matrix, n if across else m, size, words, product=True)
     else:
         words.append(c.shape[-3])

@@ -168,9 +168,9 @@ def _alone(function, arguments, rows, chunks):
 
 
 WORD = ctypes.c_int64
-_serve_here = ctypes.CFUNCTYPE(WORD, WORD, WORD)(_serve.address)
-_launch_here = ctypes.CFUNCTYPE(None, *[WORD] * 6)(_launch.address)
-_alone_here = ctypes.CFUNCTYPE(None, *[WORD] * 4)(_alone.address)
+_serve_here = ctypes.CFUNCTYPE(WORD, WORD, WORD)(_serve.address or 0)
+_launch_here = ctypes.CFUNCTYPE(None, *[WORD] * 6)(_launch.address or 0)
+_alone_here = ctypes.CFUNCTYPE(None, *[WORD] * 4)(_alone.address or 0)
 
 
 # --- from Python -----------------------------------------------------------------------------------------------------
