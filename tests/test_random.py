@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from minitorch.backend import reference_ops
 from minitorch.backend.random import DEFAULT_SEED, DeviceGenerator, Generator, _round, default_generator
 
 SIZES = [0, 1, 2, 15, 16, 17, 31, 32, 33, 100, 1000, 70001, (3, 5), (4, 4), (7, 33), (2, 0, 3), ()]
@@ -235,6 +236,30 @@ def test_bernoulli_at_the_threshold():
     for p, below in ((0.25, 2**51 - 1), (1e-16, 0), (2.0**-53, 0), (1.5 * 2.0**-53, 1), (1 - 2.0**-53, 2**53 - 2)):
         generator._words64 = lambda n, below=below: np.array([below, below + 1, below + 2**60], np.uint64)
         assert generator.bernoulli(p, 3).tolist() == [True, False, True], p
+
+
+@pytest.mark.parametrize("p", [0.0, 1e-16, 0.1, 0.5, 0.9, 1 - 2.0**-53, 1.0])
+def test_compiled_bernoulli_equals_its_definition(p):
+    """From every parity of the place among the 624 words, over block ends, in one draw and in several; the states too."""
+    fast, slow = Generator().manual_seed(6), Generator().manual_seed(6)
+    for words, n in (
+        (0, 1024),
+        (0, 5000),
+        (1, 4096),
+        (0, 312),
+        (624, 20_000),
+        (3, 1248),
+        (0, (7, 33, 11)),
+        (623, 2001),
+    ):
+        fast.random_u32(words)
+        slow.random_u32(words)
+        with reference_ops():
+            expected = slow.bernoulli(p, n)
+        np.testing.assert_array_equal(fast.bernoulli(p, n), expected)
+        assert fast.state_array().tobytes() == slow.state_array().tobytes()
+    bits = Generator().manual_seed(6).random_u64(5000) % 2**53
+    np.testing.assert_array_equal(Generator().manual_seed(6).bernoulli(p, 5000), bits * 2.0**-53 < p)
 
 
 def test_halves_are_rounded_by_way_of_float32():

@@ -244,7 +244,7 @@ print("values and gradients equal minitorch's")
 #
 # $$ \Big\vert \Big(\frac{\partial h_T}{\partial h_t}\Big)^{\top} g \Big\vert \;\le\; \sigma^{T-t}\; \vert g \vert \tag{08.9} $$
 #
-# Lesson 07 had such a product of Jacobians through depth; but there every layer had a matrix of its own. Here it is *the same matrix again and again*, and then its eigenvalues decide. Leave tanh aside ($D_s = I$), and let $W_{hh} = V \Lambda V^{-1}$ with the eigenvalues $\lambda_i$ on the diagonal of $\Lambda$:
+# Lesson 07 had such a product of Jacobians through depth; but there every layer had a matrix of its own. Here it is *the same matrix again and again*, and then its eigenvalues decide. (An *eigenvector* of a matrix is a vector $v \neq 0$ that the matrix only stretches, $W v = \lambda v$; the factor $\lambda$, which may be complex, is its *eigenvalue*. Nearly every $n \times n$ matrix has $n$ eigenvectors that span the whole space; written as the columns of a matrix $V$, they give $W V = V \Lambda$.) Leave tanh aside ($D_s = I$), and let $W_{hh} = V \Lambda V^{-1}$ with the eigenvalues $\lambda_i$ on the diagonal of $\Lambda$:
 #
 # $$ (W_{hh}^{\top})^{k} = V^{-\top} \Lambda^{k} V^{\top}, \qquad \big\vert (W_{hh}^{\top})^{k} g \big\vert \approx \mathrm{const} \cdot \vert\lambda_1\vert^{k} \tag{08.10} $$
 #

@@ -801,9 +801,9 @@ def _(heads_of):
 # | (10.5), (10.6) | variance of a score, without and with 1/√d | `minitorch/ops/attention.py::scaled_dot_product_attention` | here |
 # | (10.7) | the slope that a softmax has left | `minitorch/viz/doctor.py` | here |
 # | (10.8) | masks, before the softmax | `minitorch/ops/attention.py::scaled_dot_product_attention` | here, cases:nn.functional.scaled_dot_product_attention |
-# | (10.9), (10.10), (10.11) | gradients of values, weights, scores | `minitorch/ops/attention.py::scaled_dot_product_attention` | here, cases:nn.functional.scaled_dot_product_attention |
+# | (10.9), (10.10), (10.11) | gradients of values, weights, scores | `Attention` | here, cases:nn.functional.scaled_dot_product_attention |
 # | (10.12), (10.13) | the subtracted mean from the output; scores' gradients cancel | `minitorch/ops/attention.py::scaled_dot_product_attention` | here |
-# | (10.14), (10.15) | gradients of queries and keys | `minitorch/ops/attention.py::scaled_dot_product_attention` | here, cases:nn.functional.scaled_dot_product_attention |
+# | (10.14), (10.15) | gradients of queries and keys | `Attention` | here, cases:nn.functional.scaled_dot_product_attention |
 # | (10.16), (10.17) | heads and their projections | `minitorch/nn/attention.py::MultiheadAttention` | here, tests/test_nn_attention.py::test_two_heads_in_numpy |
 # | (10.18), (10.19) | gradients of the projections and of the input | `minitorch/nn/attention.py::MultiheadAttention` | here, tests/test_nn_attention.py::test_equals_pytorch |
 # | (10.20) | attention does not see the order | `minitorch/nn/attention.py::MultiheadAttention` | here |

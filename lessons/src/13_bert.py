@@ -14,7 +14,7 @@
 # # 13 BERT pretraining
 #
 # Labels are expensive: somebody has to read a text and say what it is. Text without labels is there for the taking. **What can a network learn from text that nobody has labelled, and how do you know that it learnt anything?** BERT's answer to the
-# first half: hide some words and predict them, and tell whether one sentence follows another. The answer to the second half are *baselines*: what you would reach without reading. You will build all of it, from letters to a pretrained mini BERT, on real text
+# first half: hide some words and predict them, and tell whether one sentence follows another. The answer to the second half is *baselines*: what you would reach without reading. You will build all of it, from letters to a pretrained mini BERT, on real text
 # that is already on your machine.
 #
 # You need lessons 04 (softmax, cross-entropy, ignored labels), 05 (AdamW, warm-up), 08 (embedding), 10 (attention) and 11 (the Transformer's encoder). Time: 60 minutes.
@@ -62,7 +62,8 @@ print(
 )
 
 # %% [markdown]
-# Take a place in a text and cover the word. If you know nothing but how frequent words are, your best guess is "the". Now look at the words on both sides:
+# Take a place in a text and cover the word. If you know nothing but how frequent words are (a punctuation mark counts as one), you guess a full stop or "the", and are nearly always wrong. Now look at the words
+# on both sides:
 
 # %%
 contexts = {"if the ___ is": ("if", "the", "is"), "the number ___": ("the", "number", None)}
@@ -84,6 +85,7 @@ for axes, (name, counts) in zip(panels, {"___": words, **found}.items()):
 figure.suptitle("What the neighbours say about a hidden word")
 plt.show()
 assert found["the number ___"].most_common(1)[0][1] / found["the number ___"].total() > 0.5
+assert {word for word, _ in words.most_common(2)} == {".", "the"}
 
 # %% [markdown]
 # Neighbours turn a hopeless guess into a fair one, and that is all the supervision that BERT gets: the text is its own label. To guess well in *all* places a network has to know which words go together,
@@ -138,8 +140,11 @@ def _(join):
     assert join(["b", "##a", "##a", "##a"], ("##a", "##a")) == ["b", "##aa", "##a"], (
         "Three ##a in a row: one pair is joined, one piece stays."
     )
-    given = ["a", "##b"]
-    assert join(given, ("##b", "a")) == ["a", "##b"] and given == ["a", "##b"], "A pair has an order: (##b, a) is none."
+    assert join(["a", "##b"], ("##b", "a")) == ["a", "##b"], "A pair has an order: (##b, a) is none."
+    twice = ["h", "##a", "##n", "##a", "##n"]
+    assert join(twice, ("##a", "##n")) == ["h", "##an", "##an"], "h ##a ##n ##a ##n with (##a, ##n): both are joined."
+    assert twice == ["h", "##a", "##n", "##a", "##n"], "The given list was changed: build a new one."
+    assert join(["t", "##oo"], ("t", "##o")) == ["t", "##oo"], "##oo is not ##o: pieces are compared as a whole."
 
 
 # %% [markdown]
@@ -170,14 +175,13 @@ def train_wordpiece(words, size):
                 pairs[pair] -= words[word]
             for pair in zip(new, new[1:]):
                 pairs[pair] += words[word]
-                if pair != best:
-                    where[pair] = where[pair] | {word}
+                where[pair].add(word)
         del pairs[best], where[best]
     return vocabulary, merges
 
 
 start = time.process_time()
-usual = {word: n for word, n in words.items() if n > 1 and word.isascii()}
+usual = {word: n for word, n in words.items() if n > 1 and word.isascii()}  # rare letters would fill the list
 vocabulary, merges = train_wordpiece(usual, 1000)
 print(f"{len(vocabulary)} pieces in {time.process_time() - start:.1f} s; the first merges:")
 print("  ".join(f"{a} {b} ({n:,})" for (a, b), n in merges[:10]))
@@ -192,7 +196,7 @@ assert merges[0][1] == sum(n * [*zip(letters[w], letters[w][1:])].count(merges[0
 #
 # $$ i_{k+1} = \max\,\{\, j > i_k : w_{i_k} \dots w_{j-1} \in \mathcal V \,\}, \qquad i_1 = 0 \tag{13.2} $$
 #
-# with the mark `##` before every stretch but the first. Where no stretch fits (a letter that was never seen), the whole word becomes `[UNK]`.
+# with the mark `##` before every stretch but the first: `abcd` begins with the piece `abc`, and goes on with `##d`, not with `d`. Where no stretch fits (a letter that was never seen), the whole word becomes `[UNK]`.
 #
 # ### Exercise 2: greedy, longest first
 
@@ -224,7 +228,8 @@ def wordpiece(word, vocabulary):
 
 # %% tags=["check"]
 @lesson.check(
-    "wordpiece", hint="Let j run from len(word) down to i + 1 and take the first word[i:j] that is in the vocabulary."
+    "wordpiece",
+    hint="Let j run from len(word) down to i + 1 and take the first word[i:j], with its mark, that is in the vocabulary.",
 )
 def _(wordpiece):
     v = {"a", "##a", "ab", "##b", "##c", "##bc", "abc", "##ab", "##d"}
@@ -286,14 +291,16 @@ print(f"{counts.sum():,} pieces to learn from, {counts.sum() / words.total():.2f
 # $$ x_t = E_{k_t} + S_{g_t} + P_t \tag{13.3} $$
 #
 # $k_t$ is the piece's number, $g_t \in \{0, 1\}$ says whether it is in A or in B, $P$ is learnt like the others. $E$ is $(V, D)$, $S$ is $(2, D)$, $P$ is $(T, D)$.
+# A pair that is longer than the $T$ places loses pieces at the ends of A and of B, so a stretch may begin in the middle of a word.
 
 # %%
 T = 32  # places: a mini BERT reads short stretches
 pairs = sentence_pairs([d for d in tokenized["train"] if d], T, np.random.default_rng(0))
 batch = collate(pairs[:256], tokenizer, T)
-for row in range(2):
+for label, name in ((0, "next"), (1, "random")):
+    row = list(batch["next_sentence_label"]).index(label)
     text = " ".join(tokenizer.tokens(i for i in batch["input_ids"][row] if i != tokenizer.pad_id))
-    print(f"{'random' if batch['next_sentence_label'][row] else 'next  '} | {text}")
+    print(f"{name:6} | {text}")
 print(f"{len(pairs):,} pairs, {np.mean([p[2] for p in pairs]):.3f} of them random")
 
 # %% [markdown]
@@ -307,7 +314,7 @@ print(f"{len(pairs):,} pairs, {np.mean([p[2] for p in pairs]):.3f} of them rando
 #
 # Why so complicated? Because after pretraining no text holds a `[MASK]`. If only masks were predicted, the network could learn nothing about the places that it sees. So sometimes it must answer at a place that shows an ordinary piece. What should it
 # think of that piece? Let a share $r$ of the chosen places get a drawn piece, a share $a$ keep theirs; let $q_v$ be the frequency of piece $v$ and $V'$ the number of ordinary pieces. A chosen place shows $v$ because it was kept, with probability $a\,q_v$, or
-# because $v$ was drawn, with probability $r / V'$. By Bayes' rule
+# because $v$ was drawn, with probability $r / V'$. The first among both (Bayes' rule) is
 #
 # $$ P(\text{kept} \mid \text{chosen, shows } v) = \frac{a\, q_v}{a\, q_v + r / V'} \tag{13.4} $$
 #
@@ -357,6 +364,8 @@ def _(mask):
     masked, kept = (shown[chosen] == tokenizer.mask_id).mean(), (shown[chosen] == ids[chosen]).mean()
     assert 0.75 < masked < 0.85, f"{masked:.0%} of the chosen places show [MASK], expected 80%."
     assert 0.06 < kept < 0.14, f"{kept:.0%} of the chosen places show the true piece, expected 10%."
+    other = shown[chosen & (shown != tokenizer.mask_id) & (shown != ids)]
+    assert len(set(other)) > len(other) / 2, "The last tenth shows drawn pieces, a new one at every place."
 
 
 # %%
@@ -395,7 +404,7 @@ assert np.allclose(measured, exact, atol=0.04)  # (13.4), summed over the pieces
 # %% [markdown]
 # ## Masked tokens: the loss and its gradient
 #
-# The encoder turns the places of a sequence into hidden vectors $z_i$, of width $D$. The probability that piece $v$ stands at the chosen place $i$ compares $z_i$ with an *output embedding* for each piece:
+# The encoder turns the places of a sequence into hidden vectors $z_i$, of width $D$ (in BERT a dense layer, GELU and LayerNorm come last). The probability that piece $v$ stands at the chosen place $i$ compares $z_i$ with an *output embedding* for each piece:
 #
 # $$ P(v \mid i) = \frac{e^{z_i \cdot E_v + b_v}}{\sum_{u} e^{z_i \cdot E_u + b_u}} \tag{13.5} $$
 #
@@ -500,7 +509,8 @@ print("minitorch's embedding, linear and cross_entropy give the same loss and gr
 # %% [markdown]
 # ## Next sentence
 #
-# The second task sees one vector: $c$, a dense layer with tanh on the hidden vector of `[CLS]`. Two logits $u = c W^{\top} + b$ with $W$ of shape $(2, D)$, and a softmax over two classes, 0 for "B follows A" and 1 for "B is random":
+# The second task sees one vector: $c$, a dense layer with tanh on the hidden vector of `[CLS]`. Two logits $u = c W^{\top} + b$ with $W$ of shape $(2, D)$, and a softmax over two classes, 0 for "B follows A" and 1 for "B is random".
+# In formulas $B$ is the number of pairs in the batch, as always; $c$ is $(B, D)$, $u$ is $(B, 2)$:
 #
 # $$ P(j \mid c) = \frac{e^{u_j}}{e^{u_0} + e^{u_1}}, \qquad L_{\mathrm{NSP}} = -\frac{1}{B} \sum_{n=1}^{B} \log P(y_n \mid c_n) \tag{13.11} $$
 #
@@ -508,7 +518,7 @@ print("minitorch's embedding, linear and cross_entropy give the same loss and gr
 #
 # $$ P(1 \mid c) = \frac{1}{1 + e^{-(u_1 - u_0)}} = \sigma(u_1 - u_0) \tag{13.12} $$
 #
-# The gradient is (13.7) with two classes. Probabilities and targets both sum to 1 over the classes, so the two entries cancel, and so do the two rows of $dW = du^{\top} c$:
+# The gradient is (13.7) with two classes. Probabilities and targets both sum to 1 over the classes, so the two entries of $du_n$ add up to 0, and so do the two rows of $dW = du^{\top} c$:
 #
 # $$ du_{nj} = \frac{P(j \mid c_n) - \delta_{j, y_n}}{B}, \qquad du_{n0} = -du_{n1} \tag{13.13} $$
 
@@ -560,7 +570,7 @@ print("a sigmoid by hand and minitorch's softmax over two classes: the same")
 # the two sources.
 
 # %%
-LARGE = False  # True: 6,000 steps in place of 600, about four minutes of processor time
+LARGE = False  # True: 6,000 steps in place of 600, about three minutes of processor time
 D, LAYERS, B, STEPS = 64, 2, 32, 6000 if LARGE else 600
 
 
@@ -600,6 +610,12 @@ model = make_bert()
 both, by_words, by_pairs = (gradients(model, which, batch) for which in ("sum", "words", "pairs"))
 for name in both:
     lessons.same(both[name], by_words[name] + by_pairs[name], tol=1e-4, what=name)  # (13.14)
+table = {name: p.detach().numpy() for name, p in model.bert.embeddings.named_parameters()}
+x = table["word_embeddings.weight"][batch["input_ids"]]  # (B, T, D)
+x = x + table["token_type_embeddings.weight"][batch["token_type_ids"]] + table["position_embeddings.weight"]
+x = (x - x.mean(-1, keepdims=True)) / x.std(-1, keepdims=True)  # LayerNorm's weight is 1 yet, its bias 0
+ids, segments = (minitorch.tensor(batch[name]) for name in ("input_ids", "token_type_ids"))
+lessons.same(model.bert.embeddings(ids, segments), x, tol=1e-4, what="the encoder's input")  # (13.3)
 print(f"{sum(p.numel() for p in model.parameters()):,} weights; the two tasks' gradients add up for each of them")
 n_chosen = (batch["labels"] >= 0).sum()
 print(f"{n_chosen} chosen pieces, {B} pairs: one pair's label weighs {n_chosen / B:.1f} pieces' labels")  # (13.15)
@@ -639,7 +655,8 @@ present = np.isin(np.arange(V), shown)
 assert (np.linalg.norm(E_in, axis=1)[~present] == 0).all() and (np.linalg.norm(E_out, axis=1)[5:] > 0).all()
 
 # %% [markdown]
-# The input side moves the pieces that were read, the output side moves all of them a little: away from the answers that were not theirs. A training loop that loses one of the two still trains, only worse.
+# The input side moves the pieces that were read; far right are the special tokens, which nobody counted, and highest of all is `[MASK]`. The output side moves all pieces: the answers of this batch,
+# the upper band, towards the places where they stand, all others a little away from there. A training loop that loses one of the two still trains, only worse.
 #
 # ## What you reach without reading
 #
@@ -652,7 +669,7 @@ assert (np.linalg.norm(E_in, axis=1)[~present] == 0).all() and (np.linalg.norm(E
 #
 # $$ H(q) = -\sum_v q_v \log q_v \;\le\; \log V \tag{13.17} $$
 #
-# with equality if all pieces are equally frequent. So there is a ladder: $\log V$ for knowing nothing; the unigram entropy for knowing frequencies, which a network can reach with its output bias alone, *without looking at a single word*; and
+# with equality if all pieces are equally frequent. (Why not more: the uniform guess costs $\log V$ whatever $q$ is, and (13.16) is the best of all guesses.) So there is a ladder: $\log V$ for knowing nothing; the unigram entropy for knowing frequencies, which a network can reach with its output bias alone, *without looking at a single word*; and
 # everything below comes from reading. On held-out text the frequencies come from the training text, and the loss is the cross-entropy between the two. For accuracy the rung is the most frequent piece; for next sentence a coin, loss $\log 2$.
 #
 # ### Exercise 5: the baselines
@@ -688,6 +705,9 @@ def _(baselines):
     lessons.same(uniform, np.log(4), what="loss of the uniform guess, four pieces")
     lessons.same(unigram, 1.75 * np.log(2), what="loss of the frequencies 1/2, 1/4, 1/8, 1/8")  # (13.17)
     lessons.same(most_frequent, 0.5, what="accuracy of the most frequent piece")
+    _, unlike, piece_0 = baselines(p, np.array([1, 1, 3]))  # held-out text has frequencies of its own
+    lessons.same(unlike, np.log(2) * 7 / 3, what="loss of the same frequencies where the answers are 1, 1, 3")
+    lessons.same(piece_0, 0, what="accuracy of the guess 0, q's most frequent piece, where the answers are 1, 1, 3")
     rng = np.random.default_rng(0)
     for _ in range(20):  # (13.16): no other constant guess is better
         other = rng.dirichlet(np.ones(4))
@@ -709,7 +729,7 @@ for begin in range(0, len(check_pairs), 64):
 answers = np.concatenate([held["labels"][held["labels"] >= 0] for held in held_batches])
 uniform, unigram, most_frequent = baselines(q, answers)
 
-frequent = set(np.argsort(-q)[:150])
+frequent = set(np.argsort(-q)[:150])  # "the" and its like are in both anyway
 shared = np.array([len(set(A) & set(B) - frequent) for A, B, _ in check_pairs])
 random_pair = np.array([r for _, _, r in check_pairs])
 coin, overlap = max(random_pair.mean(), 1 - random_pair.mean()), ((shared == 0) == random_pair).mean()
@@ -745,7 +765,7 @@ def batches(seed, masking):
 
 @minitorch.no_grad()
 def evaluate(model, held_batches):
-    """On held-out pairs: loss at the chosen places, accuracy at [MASK] and at shown pieces; loss and accuracy of next sentence."""
+    """On held-out pairs: loss at the chosen places, accuracy at [MASK] and at shown pieces; accuracy of next sentence."""
     model.eval()
     total = np.zeros(8)
     for held in held_batches:
@@ -802,9 +822,11 @@ for axes, title, lines in (
 ):
     for name, height in lines.items():
         axes.axhline(height, color="0.4", linestyle="--", linewidth=1)
-        axes.text(STEPS, height, name, ha="right", va="bottom", fontsize=9)
+        below = name == "most frequent"  # not across the curve
+        axes.text(STEPS, height, name, ha="right", va="top" if below else "bottom", fontsize=9)
     axes.set(title=title, xlabel="step")
 panels[1].legend(loc="center right")
+panels[1].set_ylim(bottom=-0.02)
 panels[2].set_ylim(0.4, 0.8)
 figure.suptitle("Held-out modules; dashed: what is reached without reading")
 plt.show()
@@ -889,6 +911,13 @@ def _(quick_mask):
     chosen = labels >= 0
     assert (labels[chosen] == ids[chosen]).all(), "A label is the piece before the masking."
     assert (shown[~chosen] == ids[~chosen]).all() and (shown[chosen] == tokenizer.mask_id).any(), "The masks are gone."
+    other = shown[chosen & (shown != tokenizer.mask_id) & (shown != ids)]
+    assert len(other), "The drawn pieces are gone."
+    given = ids.copy()
+    quick_mask(given, np.random.default_rng(0))
+    assert (given == ids).all(), (
+        "The labels are right, but the caller's text was masked for ever: the next epoch reads it."
+    )
 
 
 # %% [markdown]
@@ -937,7 +966,7 @@ assert min(curve) < word_loss[-1] / 2 and np.mean(guess == tokenizer.mask_id) > 
 # |---|---|---|---|
 # | (13.1) | how often two pieces are neighbours | `minitorch/text/wordpiece.py::WordPiece` | here |
 # | (13.2) | greedy cutting, longest piece first | `minitorch/text/wordpiece.py::WordPiece` | here |
-# | (13.3) | the encoder's input: piece, segment, place | `models/bert.py::BertEmbeddings` | definition |
+# | (13.3) | the encoder's input: piece, segment, place | `models/bert.py::BertEmbeddings` | here |
 # | (13.4) | is the piece that a chosen place shows the true one? | `minitorch/datasets/pretraining.py::mask_tokens` | here |
 # | (13.5), (13.6) | a masked piece's probability (F12), its loss | `models/bert.py::BertLMPredictionHead`, `CrossEntropy` | here, cases:nn.functional.cross_entropy |
 # | (13.7) | gradient of the logits, 0 where nothing was chosen | `CrossEntropy` | here, cases:nn.functional.cross_entropy |

@@ -75,7 +75,9 @@ class Op:
         else:
             cls.native = (FLOATING if cls.promote == "float" else _EVERY_DTYPE) - LOW_PRECISION
         code = getattr(cls.forward, "__code__", None)
-        alone = code is not None and code.co_argcount in (2, 3) and not code.co_kwonlyargcount and not code.co_flags & 12
+        alone = (
+            code is not None and code.co_argcount in (2, 3) and not code.co_kwonlyargcount and not code.co_flags & 12
+        )
         cls.lean = alone and cls.promote is not None and cls.differentiable and not cls.view and not cls.contiguous
 
     def forward(self, *arrays: Any, **options: Any) -> Any:
@@ -92,7 +94,8 @@ class Op:
         """Another op's forward from inside a backward: on arrays, or recorded when the backward is being traced."""
         if self.xp.__name__ == "traced":
             return self.xp.run(op, *values, **options)
-        other = op()
+        fast = fastpath.ACTIVE[self.xp].get(op)
+        other = op() if fast is None or not fast.accepts(*values, **options) else fast()
         other.xp, other.needs = self.xp, (False,) * len(values)
         return other.forward(*values, **options)
 

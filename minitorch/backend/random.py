@@ -27,10 +27,12 @@ from typing import Any
 
 import numpy as np
 
+from . import fastpath
 from .devices import device as as_device
 from .devices import namespace_for
 
 DEFAULT_SEED = 67280421310721  # PyTorch's, for a generator that nobody has seeded
+LARGE = 1024  # numbers for which a compiled draw pays
 BLOCK = 1 << 15  # numbers made at a time: their words are still in the cache when they are turned into numbers
 
 FLOAT32: np.dtype = np.dtype(np.float32)
@@ -164,6 +166,7 @@ class Generator:
     def _start_engine(self) -> None:
         self._engine = np.random.MT19937()
         self._source = np.random.Generator(self._engine)
+        self._address = self._engine.ctypes.state_address  # 624 words and the place of the next one, uint32
 
     def _seed_engine(self) -> None:
         np.random.RandomState(self._engine).seed(self._seed & 0xFFFFFFFF)  # RandomState.seed is the classic seeding
@@ -343,8 +346,13 @@ class Generator:
             if not 0 <= p <= 1:
                 raise ValueError(f"bernoulli(): expected a probability p in [0, 1], got p={p}")
             threshold = np.uint64(math.ceil(p * 2**53))
+            out = self.xp.empty(() if shape is None else shape, np.bool_)
+            fast = fastpath.ACTIVE[np].get(Generator) if out.size >= LARGE and type(self) is Generator else None
             with self._drawing():
-                out = self.xp.empty(() if shape is None else shape, np.bool_)
+                if fast is not None:
+                    self._untouched = False
+                    fast.below(self._address, int(threshold), out)
+                    return out
                 for part in self._blocks(out):
                     self.xp.less(self._bits53(part.size), threshold, out=part)
             return out

@@ -8,12 +8,11 @@ from ..autograd.autocast import casts
 from ..autograd.engine import Op
 from ..backend import dtypes
 from ..tensor import Tensor, wrap
-from ._method import constant
+from ._method import constant, unbroadcast
 from .arithmetic import where
 from .index import IndexAdd
-from .matmul import matmul
-from .shape import cat
-from .softmax import softmax
+from .shape import broadcast_shapes, cat
+from .softmax import Softmax
 
 
 class Embedding(Op):
@@ -146,6 +145,53 @@ def _renormalize(weight: Tensor, index, max_norm: float, norm_type: float) -> No
     weight.bump_version()
 
 
+class Attention(Op):
+    """y = A v, each row of A the weights of the keys.     q (..., L, d)   k (..., S, d)   v (..., S, e)   y (..., L, e)
+
+    S = scale q k^T + mask      P = softmax(S), row by row      A = dropout(P) = P m / (1 - p)
+
+    dv = A^T dy      dA = dy v^T      dP = dA m / (1 - p)
+    dS = P (dP - the row's sum of dP P)      dmask = dS      because P is a softmax
+    dq = scale dS k      dk = scale dS^T q
+
+    mask: numbers that are added, or booleans (False: minus infinity; a row of them gives P = 0), broadcast; causal: key
+    j is seen by the queries i >= j. keep: the m of dropout, drawn by the caller; factor: 1 / (1 - p).
+    P, which has L S numbers for each head, is not kept: backward computes it again.    arXiv:1706.03762; lesson 10.
+    """
+
+    promote = None
+
+    def forward(self, q, k, v, mask, *, causal, scale, keep, factor):
+        self.save(q, k, v, mask, causal, scale, keep, factor)
+        P = self._weights(q, k, mask, causal, scale)  # (..., L, S)
+        return self.xp.matmul(P if keep is None else P * keep * factor, v)
+
+    def backward(self, dy):
+        q, k, v, mask, causal, scale, keep, factor = self.saved
+        P = self._weights(q, k, mask, causal, scale)
+        dA = self.xp.matmul(dy, v.swapaxes(-1, -2))
+        A, dP = (P, dA) if keep is None else (P * keep * factor, dA * keep * factor)
+        dS = P * (dP - (dP * P).sum(-1, keepdims=True))
+        dq = unbroadcast(self.xp.matmul(dS, k) * scale, q.shape) if self.needs[0] else None
+        dk = unbroadcast(self.xp.matmul(dS.swapaxes(-1, -2), q) * scale, k.shape) if self.needs[1] else None
+        dv = unbroadcast(self.xp.matmul(A.swapaxes(-1, -2), dy), v.shape) if self.needs[2] else None
+        return dq, dk, dv, (unbroadcast(dS, mask.shape) if self.needs[3] else None)
+
+    def _weights(self, q, k, mask, causal, scale):
+        """P, on arrays or traced."""
+        xp = self.xp
+        S = xp.matmul(q, k.swapaxes(-1, -2)) * scale
+        if causal:
+            mask = xp.arange(S.shape[-2])[:, None] >= xp.arange(S.shape[-1])
+        if mask is None:
+            return self.run(Softmax, S, axis=-1)
+        if mask.dtype != bool:
+            return self.run(Softmax, S + mask, axis=-1)
+        P = self.run(Softmax, xp.where(mask, S, -math.inf), axis=-1)
+        alive = mask.any(-1, keepdims=True)
+        return P if alive.all() else xp.where(alive, P, 0.0)
+
+
 @casts
 def scaled_dot_product_attention(
     query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, scale=None, enable_gqa=False
@@ -155,39 +201,39 @@ def scaled_dot_product_attention(
     attn_mask: booleans (True takes part) or numbers that are added. scale: 1/sqrt(E) unless given, so that the scores
     of unit-variance inputs have variance 1. A row whose keys are all masked gives zeros.  arXiv:1706.03762; lesson 10.
     """
+    name = "scaled_dot_product_attention"
     if is_causal and attn_mask is not None:
-        raise RuntimeError("scaled_dot_product_attention: explicit attn_mask should not be set when is_causal=True")
+        raise RuntimeError(f"{name}: explicit attn_mask should not be set when is_causal=True")
     if enable_gqa:
         groups = query.shape[-3] // key.shape[-3]
         if groups * key.shape[-3] != query.shape[-3]:
-            raise RuntimeError(
-                f"scaled_dot_product_attention: {query.shape[-3]} query heads cannot share {key.shape[-3]} key heads"
-            )
+            raise RuntimeError(f"{name}: {query.shape[-3]} query heads cannot share {key.shape[-3]} key heads")
         key, value = key.repeat_interleave(groups, -3), value.repeat_interleave(groups, -3)
-    if query.shape[-1] != key.shape[-1] or key.shape[-2] != value.shape[-2]:
+    shapes = [tuple(x.shape) for x in (query, key, value)]
+    if min(map(len, shapes)) < 2 or shapes[0][-1] != shapes[1][-1] or shapes[1][-2] != shapes[2][-2]:
         raise RuntimeError(
-            f"scaled_dot_product_attention: query {tuple(query.shape)}, key {tuple(key.shape)} and value "
-            f"{tuple(value.shape)} do not fit: expected (..., L, E), (..., S, E), (..., S, Ev)"
+            f"{name}: query {shapes[0]}, key {shapes[1]} and value {shapes[2]} do not fit: expected (..., L, E), "
+            "(..., S, E), (..., S, Ev)"
         )
     kind = query.dtype
-    if kind.numpy in dtypes.LOW_PRECISION and kind is key.dtype is value.dtype:  # rounded once, at the end
+    if not (kind is key.dtype is value.dtype and kind.is_floating_point):
+        raise RuntimeError(
+            f"{name}: expected query, key and value of one floating dtype, got {kind}, {key.dtype} and {value.dtype}"
+        )
+    if kind.numpy in dtypes.LOW_PRECISION:  # rounded once, at the end
         query, key, value = query.float(), key.float(), value.float()
-        attn_mask = attn_mask.float() if attn_mask is not None and attn_mask.dtype is kind else attn_mask
-    scores = matmul(query * (1 / math.sqrt(query.shape[-1]) if scale is None else scale), key.transpose(-2, -1))
-    if is_causal:
-        length, source = scores.shape[-2:]
-        attn_mask = wrap(scores.xp.tri(length, source, dtype=bool))
-    if attn_mask is None:
-        weights = softmax(scores, -1)
-    elif attn_mask.dtype is dtypes.bool_:
-        weights = softmax(where(attn_mask, scores, -math.inf), -1)
-        alive = attn_mask.any(-1, keepdim=True)
-        if not bool(alive.array.all()):
-            weights = where(alive, weights, 0.0)
-    else:
-        weights = softmax(scores + attn_mask, -1)
+    if attn_mask is not None and attn_mask.dtype is not dtypes.bool_:
+        if dtypes.promote_types(attn_mask.dtype, query.dtype) is not query.dtype:
+            raise RuntimeError(f"{name}: attn_mask has dtype {attn_mask.dtype}, expected bool or the query's, {kind}")
+        attn_mask = attn_mask.to(query.dtype)
+    scale = 1 / math.sqrt(shapes[0][-1]) if scale is None else scale
+    keep = None
     if dropout_p:
-        from .random import dropout
+        from .random import _kept
 
-        weights = dropout(weights, dropout_p)
-    return matmul(weights, value).to(kind)
+        masks = () if attn_mask is None else (tuple(attn_mask.shape),)
+        weights = broadcast_shapes((*shapes[0][:-1], 1), (*shapes[1][:-2], 1, shapes[1][-2]), *masks)
+        keep = _kept(weights, dropout_p, query.device)
+    factor = 1 / (1 - dropout_p) if dropout_p < 1 else 1.0
+    y = Attention.apply(query, key, value, attn_mask, causal=is_causal, scale=scale, keep=keep, factor=factor)
+    return y.to(kind)

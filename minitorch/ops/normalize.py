@@ -177,10 +177,17 @@ def _per_channel(name, input, **vectors):
 
 
 @no_grad()
-def _update_running(running, value, momentum):
-    """running = (1 - momentum) running + momentum value: an average that forgets."""
-    if running is not None:
-        running.mul_(1 - momentum).add_(value.detach().reshape(-1).to(running.dtype) * momentum)
+def _update_running(running, value, momentum, factor=1.0):
+    """running = (1 - momentum) running + momentum factor value: an average that forgets."""
+    if running is None:
+        return
+    if running.dtype is value.dtype and running._base is None:  # on the arrays: so few numbers, and so often
+        average, new = running.array, value.array.reshape(-1) * factor
+        average *= 1 - momentum
+        average += new * momentum
+        running.bump_version()
+    else:
+        running.mul_(1 - momentum).add_(value.detach().reshape(-1).to(running.dtype) * (factor * momentum))
 
 
 def _with_running(name, input, running_mean, running_var, weight, bias, eps):
@@ -215,7 +222,7 @@ def batch_norm(input, running_mean, running_var, weight=None, bias=None, trainin
         return (y if b is None else y + b).to(input.dtype)
     y, mean, var = Standardize.apply(input, w, b, axes=(0, *range(2, input.ndim)), eps=eps)
     _update_running(running_mean, mean, momentum)
-    _update_running(running_var, var * (n / max(n - 1, 1)), momentum)
+    _update_running(running_var, var, momentum, n / max(n - 1, 1))
     return y.to(input.dtype)
 
 
@@ -254,7 +261,7 @@ def instance_norm(
     y, mean, var = Standardize.apply(input, w, b, axes=tuple(range(2, input.ndim)), eps=eps)
     if running_mean is not None or running_var is not None:
         _update_running(running_mean, mean.detach().mean(0), momentum)
-        _update_running(running_var, var.detach().mean(0) * (n / max(n - 1, 1)), momentum)
+        _update_running(running_var, var.detach().mean(0), momentum, n / max(n - 1, 1))
     return y.to(input.dtype)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from ..autograd.engine import Op
 from ..backend import devices, dtypes, random
 from ..backend.dtypes import as_dtype, get_default_dtype
@@ -270,6 +272,15 @@ class Dropout(Op):
     def backward(self, dy):
         keep, scale = self.saved
         return dy * keep * scale
+
+
+def _kept(shape: tuple, p: float, where: devices.device) -> Any:
+    """Which elements of a contiguous tensor `dropout` would keep, for an op that has the dropout inside it."""
+    if not 0.0 <= p <= 1.0:
+        raise ValueError(f"dropout probability has to be between 0 and 1, but got {p}")
+    if p == 1.0 or 0 in shape:
+        return _place(np.zeros(shape, dtype=bool), where)
+    return _place(_generator(None, where).bernoulli(1 - p, shape), where)
 
 
 def dropout(input, p=0.5, training=True, inplace=False, *, generator=None):

@@ -11,6 +11,7 @@ import minitorch
 
 from ..autograd import enable_grad, no_grad
 from ..backend import fastpath
+from ..backend.devices import namespace_of
 from ..nn.hooks import add_hook
 from ..nn.module import clear_grad
 from ..tensor import Tensor
@@ -63,8 +64,9 @@ class Optimizer:
     params: tensors, (name, tensor) pairs, or dictionaries {"params": tensors, option: value, ...}: groups with options
     of their own; `defaults` fills in the others. `state[parameter]` is a dictionary of tensors (or numbers).
 
-    A subclass defines `init_state`, `update`, and `check`; or `step`, as in PyTorch. A fast path for it is a subclass
-    with an `update` of its own and `accepts(p, g, state, group)`, registered as an op's is (backend/fastpath.py).
+    A subclass defines `init_state`, `update`, and `check`; or `step`, as in PyTorch. A fast path for it is a subclass,
+    registered as an op's is (backend/fastpath.py), with a static `update_all(entries, group)`: given all (p, g, state)
+    of a group, arrays as for `update` (g as it is, also with maximize), it returns those that it has left to `update`.
 
     Options that choose between implementations of PyTorch's, `foreach` and `fused`, have no effect here.
 
@@ -164,15 +166,18 @@ class Optimizer:
                 loss = closure()
         for group in self.param_groups:
             options = {**group, "lr": group["lr"].item()} if isinstance(group.get("lr"), Tensor) else group
+            params, entries = [], []
             for p in group["params"]:
-                if p.grad is None:
-                    continue
-                state = self.state.get(p) or self.init_state(p, options)
-                xp, g = p.xp, p.grad.array
-                g = -g if group.get("maximize") else g
-                fast = fastpath.ACTIVE[xp].get(type(self))
-                rule = fast if fast is not None and fast.accepts(p.array, g, state, options) else type(self)
-                rule.update(self, xp, p.array, g, state, options)
+                grad = p.grad
+                if grad is not None:
+                    params.append(p)
+                    entries.append((p.array, grad.array, self.state.get(p) or self.init_state(p, options)))
+            if not params:
+                continue
+            fast = fastpath.ACTIVE[params[0].xp].get(type(self))
+            for p, g, state in entries if fast is None else fast.update_all(entries, options):
+                self.update(namespace_of(p), p, -g if group.get("maximize") else g, state, options)
+            for p, (_, _, state) in zip(params, entries):
                 if state:
                     self.state[p] = state
                 p.bump_version()

@@ -4,7 +4,7 @@
 
 import numpy as np
 
-from tests.cases.table import FLOATS, E, S, const, distinct, rough, row
+from tests.cases.table import FLOATS, E, S, const, distinct, large, rough, row
 
 
 def attentions(d):
@@ -30,7 +30,8 @@ ids = lambda d, *shape: d.int(*shape, low=0, high=4)
 # the row of padding_idx gets no gradient, whatever the differences say
 row("nn.functional.embedding", lambda d: [S(ids(d, 5), d(4, 3)), S(ids(d, 2, 3), d(4, 3)), S(np.array(2), d(4, 3)),
     S(np.array([0, 0, 0]), d(4, 3)), S(ids(d, 0), d(4, 3)), rough(ids(d, 6), d(4, 3), padding_idx=1),
-    rough(ids(d, 6), d(4, 3), padding_idx=-1), S(ids(d, 5).astype("int32"), d(4, 3)), S(ids(d, 5), d.transposed(4, 3))],
+    rough(ids(d, 6), d(4, 3), padding_idx=-1), S(ids(d, 5).astype("int32"), d(4, 3)), S(ids(d, 5), d.transposed(4, 3)),
+    large(ids(d, 2, 9), d(4, 150), padding_idx=1), large(ids(d, 2, 90), d.transposed(4, 7))],
     errors=lambda d: [E("(?s)(4|range)", np.array([4]), d(4, 3)), E("(?i)int", d(2), d(4, 3)),
     E("(?s)-1|range", np.array([-1]), d(4, 3))])
 row("nn.functional.one_hot", lambda d: [S(ids(d, 5), 4), S(ids(d, 2, 3), num_classes=6), S(np.array([0, 2])),

@@ -241,7 +241,7 @@ for label, op in {"+=": operator.iadd, "-=": operator.isub, "*=": operator.imul,
 
 F = "nn.functional."
 unary("relu", nonzero, dtypes=NUMBERS)
-unary(F + "relu", nonzero)
+unary(F + "relu", nonzero, more=lambda d: [large(d(30, 40)), large(d.transposed(30, 40))])
 unary(F + "gelu", special=SPECIAL[1:], options=[{"approximate": "tanh"}, {"approximate": "none"}],
     more=lambda d: [S(d(3, 4) * 4), S(d(3, 4) * 4, approximate="tanh"), large(d(30, 40) * 3), large(d(300, 120) * 3),
     large(d.transposed(30, 40)), large(d(30, 40), approximate="tanh"), edge(np.resize(SPECIAL[1:], 1200))],

@@ -4,7 +4,7 @@
 
 import numpy as np
 
-from tests.cases.table import ALL, NUMBERS, Draw, E, S, const, distinct, rough, row
+from tests.cases.table import ALL, NUMBERS, Draw, E, S, const, distinct, large, rough, row
 
 E_ = Ellipsis
 
@@ -35,7 +35,8 @@ WRONG = lambda d: [E("(?s)4", d(4, 3), 4), E("(?s)-5|4", d(4, 3), -5), E("(?i)to
 
 row("getitem", lambda d: [S(make(4, 3, 5), index) for index in indices(d) for make in (d, )] + [S(make(4, 3, 5),
     index) for index in ((1, 2), (slice(1, 3), np.array([0, 2]))) for make in (d.transposed, d.flipped)] + [S(d(), E_),
-    S(d(), None), S(d(0, 3), slice(1)), S(d(3, 0), 1), S(d(), np.array(True)), S(d.int(4), np.array([1, 1]))],
+    S(d(), None), S(d(0, 3), slice(1)), S(d(3, 0), 1), S(d(), np.array(True)), S(d.int(4), np.array([1, 1])),
+    large(d(50, 7), np.arange(200) % 53 - 3), large(d(4, 5, 60), np.array([[3, -1, 3], [0, 0, 0]]))],
     call=lambda m, x, index: x[index], dtypes=ALL, errors=WRONG)
 row("getitem view", lambda d: [S(d(4, 3, 5), index) for index in BASIC], call=lambda m, x, index: x[index], view=True)
 
@@ -122,7 +123,8 @@ row("index_select", lambda d: [S(d(3, 4), 0, np.array([2, 0, 2])), S(d(3, 4), 1,
     S(d(3, 4), -1, np.array([1, 1])), S(d(3), 0, np.array([], int)), S(d.transposed(3, 4), 0, np.array([1, 0])),
     S(d(3), 0, np.array(1))], dtypes=ALL, errors=lambda d: [E(OUT_OF_RANGE, d(3, 4), 0, np.array([5]))])
 row("index_add", lambda d: [S(d(3, 4), 0, np.array([2, 0, 2]), d(3, 4)), S(d(3, 4), 1, np.array([1, 1]), d(3, 2),
-    alpha=2), S(d(3), 0, np.array([0, 0]), d(2)), S(d(3), 0, np.array([], int), d(0))], dtypes=NUMBERS,
+    alpha=2), S(d(3), 0, np.array([0, 0]), d(2)), S(d(3), 0, np.array([], int), d(0)),
+    large(d(5, 300), 0, np.arange(40) % 3, d(40, 300)), large(d(90), 0, np.arange(1500) % 80, d(1500))], dtypes=NUMBERS,
     errors=lambda d: [E(OUT_OF_RANGE, d(3), 0, np.array([5]), d(1)), E("2.*3", d(3), 0, np.array([0, 1]), d(3))])
 row("masked_fill", lambda d: [S(d(3, 4), d.bool(3, 4), 2), S(d(3, 4), d.bool(3, 4), 1.5),
     rough(d(3, 4), d.bool(4), float("-inf")), S(d(3), d.bool(2, 3), 0), S(d(3, 4), d.bool(3, 1), d()),

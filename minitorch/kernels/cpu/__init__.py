@@ -22,8 +22,44 @@ def _tell_if_slow(start: float = time.process_time()) -> None:
 
 threading.Thread(target=_tell_if_slow, daemon=True).start()
 try:
-    from . import adam, cross_entropy, dropout, gelu, layernorm, matmul, recurrent, softmax
+    from . import (
+        adam,
+        attention,
+        batchnorm,
+        clip,
+        conv,
+        cross_entropy,
+        dropout,
+        gelu,
+        layernorm,
+        matmul,
+        maxpool,
+        random,
+        recurrent,
+        relu,
+        scatter,
+        sgd,
+        softmax,
+    )
 finally:
     _done.set()
 
-__all__ = ["adam", "cross_entropy", "dropout", "gelu", "layernorm", "matmul", "recurrent", "softmax"]
+__all__ = [
+    "adam",
+    "attention",
+    "batchnorm",
+    "clip",
+    "conv",
+    "cross_entropy",
+    "dropout",
+    "gelu",
+    "layernorm",
+    "matmul",
+    "maxpool",
+    "random",
+    "recurrent",
+    "relu",
+    "scatter",
+    "sgd",
+    "softmax",
+]

@@ -7,7 +7,7 @@ import numpy as np
 from ...backend.fastpath import fast_path
 from ...ops.loss import CrossEntropy
 from .compile import bytes_, integers, kernel, matrix, over_rows, plain, vector
-from .fastmath import exp
+from .fastmath import exp, largest
 
 ZERO = np.float32(0)
 
@@ -18,9 +18,7 @@ def _forward(args, start, stop):
     y = vector(args, 4)
     n = z.shape[1]
     for i in range(start, stop):
-        top = z[i, 0]
-        for j in range(n):
-            top = max(top, z[i, j])
+        top = largest(z, i)
         total = ZERO
         for j in range(n):
             total += exp(z[i, j] - top)

@@ -11,9 +11,10 @@ from .compile import bytes_, kernel, number, over_rows, plain, vector
 
 @kernel
 def _masked(args, start, stop):
-    x, keep, scale, y = vector(args, 0), bytes_(args, 1), number(args, 2), vector(args, 3)
-    for i in range(start, stop):
-        y[i] = x[i] * np.float32(keep[i]) * scale  # a product, so that NaN stays NaN
+    x, keep, y = vector(args, 0)[start:stop], bytes_(args, 1)[start:stop], vector(args, 3)[start:stop]
+    scale = number(args, 2)
+    for i in range(x.size):  # from 0: known not to count from the end
+        y[i] = x[i] * (np.float32(keep[i]) * scale)  # a product, so that NaN stays NaN
 
 
 def _run(x, keep, scale):

@@ -1,4 +1,4 @@
-"""LayerNorm over contiguous rows: one pass for mean and variance, one to write; backward in two."""
+"""LayerNorm over contiguous rows: one pass for mean and variance, one to write; backward in as many."""
 
 from __future__ import annotations
 
@@ -31,36 +31,25 @@ def _forward(args, start, stop):
 
 
 @kernel
-def _backward_x(args, start, stop):
-    dy, x, w, mean, r = matrix(args, 0), matrix(args, 1), vector(args, 2), vector(args, 3), vector(args, 4)
-    dx = matrix(args, 5)
-    n = x.shape[1]
-    for i in range(start, stop):
-        m, s = mean[i], r[i]
-        a = c = ZERO
-        for j in range(n):
-            dz = dy[i, j] * w[j]
-            a += dz
-            c += dz * (x[i, j] - m) * s
-        a, c = a / np.float32(n), c / np.float32(n)
-        for j in range(n):
-            dx[i, j] = s * (dy[i, j] * w[j] - a - (x[i, j] - m) * s * c)
-
-
-@kernel
-def _backward_w(args, start, stop):
+def _backward(args, start, stop):
     """Each block of rows sums into a row of its own of dw and db; blocks are fixed, so is the order of the sums."""
-    dy, x, mean, r, dw = matrix(args, 0), matrix(args, 1), vector(args, 2), vector(args, 3), matrix(args, 4)
-    db = matrix(args, 5)
-    n = x.shape[1]
-    rows = x.shape[0]
+    dy, x, w, mean, r = matrix(args, 0), matrix(args, 1), vector(args, 2), vector(args, 3), vector(args, 4)
+    dx, dw, db = matrix(args, 5), matrix(args, 6), matrix(args, 7)
+    rows, n = x.shape
     blocks = dw.shape[0]
     for k in range(start, stop):
         for i in range(rows * k // blocks, rows * (k + 1) // blocks):
             m, s = mean[i], r[i]
+            a = c = ZERO
             for j in range(n):
-                dw[k, j] += dy[i, j] * (x[i, j] - m) * s
-                db[k, j] += dy[i, j]
+                g, z = dy[i, j], (x[i, j] - m) * s
+                dw[k, j] += g * z
+                db[k, j] += g
+                a += g * w[j]
+                c += g * w[j] * z
+            a, c = s * a / np.float32(n), s * s * c / np.float32(n)
+            for j in range(n):
+                dx[i, j] = s * w[j] * dy[i, j] - a - (x[i, j] - m) * c
 
 
 @fast_path(LayerNorm, "numpy")
@@ -80,17 +69,11 @@ class LayerNormCPU(LayerNorm):
     def backward(self, dy):
         x, w, mean, r, _ = self.saved
         n = x.shape[-1]
-        dy, rows = np.ascontiguousarray(dy).reshape(-1, n), x.reshape(-1, n)
-        dx = dw = db = None
-        if self.needs[0]:
-            dx = np.empty_like(x)
-            over_rows(_backward_x, len(r), x.size, dy, rows, w, mean, r, dx.reshape(-1, n))
-        if self.needs[1] or self.needs[2]:
-            blocks = min(64, max(1, len(r) // 32))
-            dw, db = np.zeros((blocks, n), x.dtype), np.zeros((blocks, n), x.dtype)
-            over_rows(_backward_w, blocks, x.size, dy, rows, mean, r, dw, db)
-            dw, db = dw.sum(0), db.sum(0)
-        return dx, dw, db
+        dx, blocks = np.empty_like(x), min(64, max(1, len(r) // 32))
+        dw, db = np.zeros((blocks, n), x.dtype), np.zeros((blocks, n), x.dtype)
+        dy = np.ascontiguousarray(dy).reshape(-1, n)
+        over_rows(_backward, blocks, x.size, dy, x.reshape(-1, n), w, mean, r, dx.reshape(-1, n), dw, db)
+        return dx, dw.sum(0), db.sum(0)
 
     def reference_saved(self):
         x, w, _, _, eps = self.saved

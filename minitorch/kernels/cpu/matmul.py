@@ -8,23 +8,25 @@ import numpy as np
 
 from ...backend.fastpath import fast_path
 from ...ops.matmul import Linear, MatMul
-from . import blas
+from . import blas, compile
 from .blas import sgemm
-from .compile import FLOAT32, address, floats_at, kernel, matrix, matrix_at, over_rows, run, vector, word
+from .compile import FLOAT32, address, floats_at, inline, kernel, matrix_at, run, word
 
 ZERO, ONE = np.float32(0), np.float32(1)
 SMALL = 1 << 18  # multiplications below which BLAS does not wake its threads either
 FEW = 64  # rows up to which `_few_rows` is faster
+WORDS = 15  # that describe a product
 PRODUCTS_PER_ELEMENT = 16  # multiplications that weigh as much as an element of the other kernels
 
 
-@kernel
-def _matrix(args, start, stop):
-    """Rows [start, stop) of C = A B + bias, or with `across` columns."""
-    function, m, n, k = word(args, 0, 0), word(args, 0, 1), word(args, 0, 2), word(args, 0, 3)
-    a, turn_a, step_a = word(args, 0, 4), word(args, 0, 5), word(args, 0, 6)
-    b, turn_b, step_b = word(args, 0, 7), word(args, 0, 8), word(args, 0, 9)
-    c, step_c, bias, across = word(args, 0, 10), n, word(args, 0, 11), word(args, 0, 12)
+@inline
+def _part(args, i, start, stop):
+    """Rows [start, stop) of product i of the block: C = A B + bias, or with `across` columns."""
+    at = args + 8 * WORDS * i
+    function, m, n, k = word(at, 0, 0), word(at, 0, 1), word(at, 0, 2), word(at, 0, 3)
+    a, turn_a, step_a = word(at, 0, 4), word(at, 0, 5), word(at, 0, 6)
+    b, turn_b, step_b = word(at, 0, 7), word(at, 0, 8), word(at, 0, 9)
+    c, step_c, bias, across = word(at, 0, 10), n, word(at, 0, 11), word(at, 0, 12)
     if across:
         b += 4 * start * (step_b if turn_b else 1)
         c += 4 * start
@@ -42,6 +44,35 @@ def _matrix(args, start, stop):
             for j in range(n):
                 row[j] = first[j]
     sgemm(function, turn_a, turn_b, m, n, k, ONE, a, step_a, b, step_b, beta, c, step_c)
+
+
+@kernel
+def _matrix(args, start, stop):
+    _part(args, 0, start, stop)
+
+
+@kernel
+def _products(args, start, stop):
+    """Several products in one job: pieces [start, stop), each a part of one of them, or of the column sums of dy."""
+    pieces, count = word(args, 0, 13), word(args, 0, 14)
+    for piece in range(start, stop):
+        i, part = piece // pieces, piece % pieces
+        if i < count:
+            at = args + 8 * WORDS * i
+            rows = word(at, 0, 2) if word(at, 0, 12) else word(at, 0, 1)
+            _part(args, i, rows * part // pieces, rows * (part + 1) // pieces)
+        else:
+            at = args + 8 * WORDS * count
+            m, n = word(at, 0, 1), word(at, 0, 2)
+            first = n * part // pieces
+            width = n * (part + 1) // pieces - first
+            y = floats_at(word(at, 0, 3) + 4 * first, width)
+            for j in range(width):
+                y[j] = ZERO
+            for r in range(m):  # a row's part counted from 0: an index whose sign is unknown is no vector code
+                x = floats_at(word(at, 0, 0) + 4 * (r * n + first), width)
+                for j in range(width):
+                    y[j] += x[j]
 
 
 @kernel
@@ -90,16 +121,6 @@ def _stack(args, start, stop):
         sgemm(function, turn_a, turn_b, m, n, k, ONE, at_a, step_a, at_b, step_b, ZERO, c + 4 * i * m * n, n)
 
 
-@kernel
-def _column_sums(args, start, stop):
-    x, y = matrix(args, 0), vector(args, 1)
-    for j in range(start, stop):
-        y[j] = ZERO
-    for i in range(x.shape[0]):
-        for j in range(start, stop):
-            y[j] += x[i, j]
-
-
 def _laid_out(a: np.ndarray) -> tuple[np.ndarray, int, int]:
     """An array whose matrices BLAS can read, whether it reads them transposed, and the step from row to row."""
     down, across = a.strides[-2:]
@@ -111,27 +132,56 @@ def _laid_out(a: np.ndarray) -> tuple[np.ndarray, int, int]:
     return np.ascontiguousarray(a), 0, width
 
 
+def _described(a: np.ndarray, b: np.ndarray, c: np.ndarray, bias: np.ndarray | None, keep: list) -> list[int]:
+    """The words of c = a @ b + bias. keep: what must live until the job is done."""
+    (a, turn_a, step_a), (b, turn_b, step_b) = _laid_out(a), _laid_out(b)
+    keep += a, b
+    (m, k), n = a.shape, b.shape[1]
+    words = [blas.SGEMM, m, n, k, address(a), turn_a, step_a, address(b), turn_b, step_b, address(c)]
+    return [*words, 0 if bias is None else address(bias), n > m, 0, 0]
+
+
 def product(a: np.ndarray, b: np.ndarray, bias: np.ndarray | None = None) -> np.ndarray:
     """a @ b + bias for two matrices, or a @ b for two stacks of the same shape, of up to two leading axes."""
     m, k = a.shape[-2:]
     n = b.shape[-1]
     c = np.empty((*a.shape[:-1], n), FLOAT32)
-    (a, turn_a, step_a), (b, turn_b, step_b) = _laid_out(a), _laid_out(b)
-    words = [blas.SGEMM, m, n, k, address(a), turn_a, step_a, address(b), turn_b, step_b, address(c)]
     size = c.size * k // PRODUCTS_PER_ELEMENT
+    keep: list[np.ndarray] = []
     if c.ndim == 2:
-        across = n > m
-        words += 0 if bias is None else address(bias), across
+        words = _described(a, b, c, bias, keep)
+        turn_a, step_a, turn_b, step_b, across = words[5], words[6], words[8], words[9], words[12]
         if 4 <= m <= FEW and n >= 4 and turn_b and not turn_a and step_a == step_b == k:
             run(_few_rows, (n + 3) // 4, size, words)
-            return c
-        run(_matrix, n if across else m, size, words, product=True)
-    else:
-        words.append(c.shape[-3])
-        for x in (a, b):
-            words += (0, *x.strides[:-2])[-2:]
-        run(_stack, c.size // (m * n), size, words, product=True)
+        else:
+            run(_matrix, n if across else m, size, words, product=True)
+        return c
+    (a, turn_a, step_a), (b, turn_b, step_b) = _laid_out(a), _laid_out(b)
+    words = [blas.SGEMM, m, n, k, address(a), turn_a, step_a, address(b), turn_b, step_b, address(c), c.shape[-3]]
+    for x in (a, b):
+        words += (0, *x.strides[:-2])[-2:]
+    run(_stack, c.size // (m * n), size, words, product=True)
     return c
+
+
+def products(pairs: list[tuple[np.ndarray, np.ndarray]], summed: np.ndarray | None) -> tuple[list, np.ndarray | None]:
+    """a @ b for each pair of matrices, and the sums of a matrix's columns, in one job: threads wait for each other once."""
+    results = [np.empty((len(a), b.shape[1]), FLOAT32) for a, b in pairs]
+    keep: list[np.ndarray] = []
+    words: list[int] = []
+    for (a, b), c in zip(pairs, results):
+        words += _described(a, b, c, None, keep)
+    sums = None
+    if summed is not None:
+        summed = np.ascontiguousarray(summed)
+        sums = np.empty(summed.shape[1], FLOAT32)
+        words += address(summed), len(summed), summed.shape[1], address(sums), *[0] * (WORDS - 4)
+    pieces = compile.THREADS
+    words[13], words[14] = pieces, len(pairs)
+    size = sum(c.size * a.shape[1] for (a, _), c in zip(pairs, results)) // PRODUCTS_PER_ELEMENT
+    count = pieces * (len(pairs) + (sums is not None))
+    run(_products, count, size, words, product=True, each=count)
+    return results, sums
 
 
 def _large(size: int, *arrays: np.ndarray) -> bool:
@@ -174,13 +224,16 @@ class LinearCPU(Linear):
         x, W, shape = self.saved
         rows = math.prod(shape[:-1])
         dy = dy.reshape(rows, dy.shape[-1])
-        dx = product(dy, W).reshape(shape) if self.needs[0] else None
-        dW = product(dy.T, x.reshape(rows, shape[-1])) if self.needs[1] else None
-        db = None
-        if self.needs[2]:
-            dy, db = np.ascontiguousarray(dy), np.empty(dy.shape[1], np.float32)
-            over_rows(_column_sums, len(db), dy.size, dy, db)
-        return dx, dW, db
+        pairs = []
+        if self.needs[0]:
+            pairs.append((dy, W))
+        if self.needs[1]:
+            pairs.append((dy.T, x.reshape(rows, shape[-1])))
+        if not pairs:
+            return None, None, dy.sum(0) if self.needs[2] else None
+        results, db = products(pairs, dy if self.needs[2] else None)
+        dx = results.pop(0).reshape(shape) if self.needs[0] else None
+        return dx, results[0] if self.needs[1] else None, db
 
     def reference_saved(self):
         return self.saved

@@ -7,7 +7,7 @@ import numpy as np
 from ...backend.fastpath import fast_path
 from ...ops.softmax import LogSoftmax, Softmax
 from .compile import kernel, matrix, over_rows, plain
-from .fastmath import exp
+from .fastmath import exp, largest
 
 ZERO, ONE = np.float32(0), np.float32(1)
 
@@ -17,9 +17,7 @@ def _forward(args, start, stop):
     x, y = matrix(args, 0), matrix(args, 1)
     n = x.shape[1]
     for i in range(start, stop):
-        top = x[i, 0]
-        for j in range(n):
-            top = max(top, x[i, j])
+        top = largest(x, i)
         total = ZERO
         for j in range(n):
             e = exp(x[i, j] - top)
@@ -47,9 +45,7 @@ def _log_forward(args, start, stop):
     x, y = matrix(args, 0), matrix(args, 1)
     n = x.shape[1]
     for i in range(start, stop):
-        top = x[i, 0]
-        for j in range(n):
-            top = max(top, x[i, j])
+        top = largest(x, i)
         total = ZERO
         for j in range(n):
             total += exp(x[i, j] - top)
