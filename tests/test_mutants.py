@@ -19,7 +19,7 @@ KNOWN = [
     ("softmax.Softmax.backward", "return y * (dy - (dy * y).sum(-1, keepdims=True))"),  # another axis
     ("softmax.Softmax.backward", "axis, y = self.saved"),
     ("arithmetic.Mul.backward", "da = dy * b if self.needs[1] else None"),
-    ("arithmetic.Div.backward", "return (db, da)"),
+    ("arithmetic.Div.backward", "da = b / dy"),
     ("arithmetic.Maximum.backward", "share = (a >= b) + 0.5 * (a == b)"),
     ("arithmetic.Maximum.backward", "share = (a > b) + 1.0 * (a == b)"),
     ("arithmetic.Where.forward", "return self.xp.where(condition, b, a)"),

@@ -17,6 +17,9 @@ def attentions(d):
     yield from (S(d(*q), d(*k), d(*v), some), S(d(*q), d(*k), d(*v), attn_mask=some[None, None]),
         S(d(2, 2, 3, 4), d(2, 2, 3, 4), d(2, 2, 3, 4), is_causal=True), S(d(*q), d(*k), d(*v), is_causal=True),
         S(d(*q), d(*k), d(*v), d(2, 2, 3, 5)), S(d(*q), d(*k), d(*v), d(3, 5)))
+    hidden = some.copy()
+    hidden[1] = False  # this row has none: zeros
+    yield from (S(d(2, 1, 3, 4), d(1, 2, 5, 4), d(1, 2, 5, 6)), S(d(*q), d(*k), d(*v), hidden))
     yield from (S(d(2, 4, 3, 4), d(2, 2, 5, 4), d(2, 2, 5, 4), enable_gqa=True),
         S(d(1, 1, 1, 4), d(1, 1, 1, 4), d(1, 1, 1, 4)), S(d.transposed(2, 2, 3, 4), d.transposed(2, 2, 3, 4),
         d.transposed(2, 2, 3, 4)))
@@ -25,6 +28,11 @@ def attentions(d):
 row("nn.functional.scaled_dot_product_attention", attentions, dtypes=FLOATS, tol=4,
     errors=lambda d: [E("(?s)4.*5|5.*4", d(2, 3, 4), d(2, 3, 5), d(2, 3, 4)), E("(?i)is_causal", d(2, 3, 4), d(2, 3, 4),
     d(2, 3, 4), const(d(3, 3)), is_causal=True)])
+
+row("scaled_dot_product_attention (dropout)", lambda d: [S(d(2, 3, 4), d(2, 5, 4), d(2, 5, 3), dropout_p=0.4),
+    S(d(6, 4), d(6, 4), d(6, 4), dropout_p=0.2, is_causal=True), S(d(3, 4), d(5, 4), d(5, 2), dropout_p=0.5,
+    attn_mask=const(np.array([[True, False, True, True, True]] * 2 + [[False] * 5])))], seeded=True, tol=4,
+    call=lambda m, *a, **o: m.nn.functional.scaled_dot_product_attention(*a, **o), result=None)
 
 ids = lambda d, *shape: d.int(*shape, low=0, high=4)
 # the row of padding_idx gets no gradient, whatever the differences say
