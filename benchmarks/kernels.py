@@ -2,7 +2,7 @@
 
     python -m benchmarks.kernels --only GELU LSTM --threads 2
 
-Prints the rows of the table in minitorch/kernels/README.md. An optimizer has one number, its step.
+Prints the rows of the table in minitorch/kernels/README.md. An optimizer's step is one number.
 """
 
 from __future__ import annotations
@@ -21,20 +21,21 @@ WORK: dict[str, tuple[str, tuple, Callable]] = {
     "LayerNorm": ("layernorm", ("RC", "C", "C"), lambda F, x, w, b: F.layer_norm(x, x.shape[-1:], w, b)),
     "GELU": ("gelu", ("RC",), lambda F, x: F.gelu(x)),
     "GELU, tanh": ("gelu", ("RC",), lambda F, x: F.gelu(x, approximate="tanh")),
-    "ReLU": ("", ("RC",), lambda F, x: F.relu(x)),
+    "ReLU": ("relu", ("RC",), lambda F, x: F.relu(x)),
     "Dropout": ("dropout", ("RC",), lambda F, x: F.dropout(x, 0.1)),
-    "Linear": ("", ("RC", "CC", "C"), lambda F, x, W, b: F.linear(x, W, b)),
-    "Attention": ("", ("BhTd", "BhTd", "BhTd"), lambda F, q, k, v: F.scaled_dot_product_attention(q, k, v)),
+    "Linear": ("matmul", ("RC", "CC", "C"), lambda F, x, W, b: F.linear(x, W, b)),
+    "Attention": ("attention", ("BhTd", "BhTd", "BhTd"), lambda F, q, k, v: F.scaled_dot_product_attention(q, k, v)),
     "Attention, causal": (
-        "", ("BhTd", "BhTd", "BhTd"), lambda F, q, k, v: F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        "attention", ("BhTd", "BhTd", "BhTd"), lambda F, q, k, v: F.scaled_dot_product_attention(q, k, v, is_causal=True)
     ),
-    "Embedding": ("", ("labels", "CC"), lambda F, ids, W: F.embedding(ids, W)),
-    "Conv2d": ("", ((64, 32, 26, 26), (64, 32, 3, 3)), lambda F, x, W: F.conv2d(x, W)),
-    "MaxPool2d": ("", ((64, 64, 24, 24),), lambda F, x: F.max_pool2d(x, 2)),
-    "BatchNorm": ("", ((32, 32, 32, 32), (32,)), lambda F, x, w: F.batch_norm(x, None, None, w, w, training=True)),
+    "Embedding": ("scatter", ("labels", "CC"), lambda F, ids, W: F.embedding(ids, W)),
+    "Conv2d": ("conv", ((64, 32, 26, 26), (64, 32, 3, 3)), lambda F, x, W: F.conv2d(x, W)),
+    "MaxPool2d": ("maxpool", ((64, 64, 24, 24),), lambda F, x: F.max_pool2d(x, 2)),
+    "BatchNorm": ("batchnorm", ((32, 32, 32, 32), (32,)), lambda F, x, w: F.batch_norm(x, None, None, w, w, training=True)),
 }  # fmt: skip
 RECURRENT = {"LSTM": "64 steps, batch 32, 128 to 256", "GRU": "64 steps, batch 32, 128 to 256"}
-OPTIMIZERS = ("SGD", "Adam", "AdamW")
+# no forward pass: one number
+STEPS = {"SGD": "sgd", "Adam": "adam", "AdamW": "adam", "clip_grad_norm_": "clip"}
 
 
 def inputs(lib: Any, names: tuple, rows: int, columns: int) -> list:
@@ -54,11 +55,12 @@ def inputs(lib: Any, names: tuple, rows: int, columns: int) -> list:
 
 def prepare(lib: Any, name: str, rows: int, columns: int) -> tuple[Callable, Callable]:
     """The forward pass, and forward with backward."""
-    if name in OPTIMIZERS:
+    if name in STEPS:
         (p,) = inputs(lib, ("RC",), rows, columns)
         p.grad = lib.ones_like(p)
-        step = getattr(lib.optim, name)([p], lr=1e-3).step
-        return step, step
+        if name == "clip_grad_norm_":
+            return (lambda: lib.nn.utils.clip_grad_norm_([p], 1.0),) * 2
+        return (getattr(lib.optim, name)([p], lr=1e-3).step,) * 2
     if name in RECURRENT:
         net = getattr(lib.nn, name)(128, 256)
         leaves = inputs(lib, ((64, 32, 128),), rows, columns)
@@ -86,7 +88,7 @@ def prepare(lib: Any, name: str, rows: int, columns: int) -> tuple[Callable, Cal
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    every = [*WORK, *RECURRENT, *OPTIMIZERS]
+    every = [*WORK, *RECURRENT, *STEPS]
     parser.add_argument("--only", nargs="+", choices=every, default=every, metavar="OP", help=f"of {', '.join(every)}")
     parser.add_argument("--rows", type=int, default=4096)
     parser.add_argument("--columns", type=int, default=1024)
@@ -113,11 +115,11 @@ def main() -> None:
     for name in args.only:
         mine, theirs = (prepare(lib, name, args.rows, args.columns) for lib in (minitorch, torch))
         sides = {"reference": tuple(map(reference, mine)), "fast": mine, "torch": theirs}
-        parts = ("step",) if name in OPTIMIZERS else ("forward", "both")
+        parts = ("step",) if name in STEPS else ("forward", "both")
         programs = {f"{side} {part}": run for side, pair in sides.items() for part, run in zip(parts, pair)}
         times = alternate(programs, args.seconds, args.steps)
         cells = [" / ".join(f"{of_steps(times[f'{side} {p}'])[1] * 1e3:.1f}" for p in parts) for side in sides]
-        file = WORK[name][0] if name in WORK else "recurrent" if name in RECURRENT else "adam" * name.startswith("Adam")
+        file = WORK[name][0] if name in WORK else STEPS.get(name, "recurrent")
         print(f"| {name} | {f'cpu/{file}.py' if file else ''} | {' | '.join(cells)} |", flush=True)
 
 
