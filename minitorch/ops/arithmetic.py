@@ -315,16 +315,17 @@ def add(input, other, third=None, *, alpha=1):
     return Add.apply(input, other) if alpha == 1 else Add.apply(input, _scaled(other, alpha, "add"))
 
 
+def _is_bool(value: Any) -> bool:
+    return value.array.dtype.kind == "b" if isinstance(value, Tensor) else isinstance(value, bool)
+
+
 @tensor_method(inplace=True)
 def sub(input, other, third=None, *, alpha=1):
     """input - alpha * other, broadcast. PyTorch's older form is sub(input, alpha, other)."""
     if third is not None:
         alpha, other = other, third
-    for t in (input, other):
-        if isinstance(t, bool) or (isinstance(t, Tensor) and t.dtype is dtypes.bool_):
-            raise RuntimeError(
-                "Subtraction, the `-` operator, with a bool tensor is not supported; use logical_xor or ~"
-            )
+    if _is_bool(input) or _is_bool(other):
+        raise RuntimeError("Subtraction, the `-` operator, with a bool tensor is not supported; use logical_xor or ~")
     return Sub.apply(input, other) if alpha == 1 else Sub.apply(input, _scaled(other, alpha, "sub"))
 
 
@@ -385,7 +386,7 @@ def neg(input):
 def pow(input, exponent):
     """input to the power exponent; either may be a number."""
     if not isinstance(exponent, Tensor) and isinstance(input, Tensor):
-        if input.dtype.is_floating_point:
+        if input.array.dtype in dtypes.FLOATING:
             return PowNumber.apply(input, exponent=exponent)
         if isinstance(exponent, int) and exponent < 0:
             raise RuntimeError("Integers to negative integer powers are not allowed; make one of them a float")
