@@ -15,7 +15,7 @@ help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
 
 # The matrices are small: BLAS's own threads gain little, and lose much when the machine is busy.
-demo: $(VENV)/for-demo ## a mini BERT learns from real text, about 5 minutes: curves, tables and a report in runs/demo
+demo: $(VENV)/for-demo ## a mini BERT learns from real text, about 3 minutes: curves, tables and a report in runs/demo
 	OPENBLAS_NUM_THREADS=1 $(RUN) examples/demo.py --out runs/demo $(ARGS)
 
 test: $(VENV)/for-test ## the tests; without PyTorch those that compare with it are skipped
