@@ -55,6 +55,29 @@ def test_the_same_tensor_as_both_inputs():
     assert x.grad.tolist() == [3.0, 5.0, 7.0]
 
 
+class _ScaledUnlessNone(Op):
+    """y = a b, or a where there is no b."""
+
+    def forward(self, a, b):
+        self.save(b)
+        return a.copy() if b is None else a * b
+
+    def backward(self, dy):
+        (b,) = self.saved
+        return (dy if b is None else dy * b), None
+
+
+def test_an_input_may_be_none():
+    a = minitorch.tensor([1.0, 2.0], requires_grad=True)
+    y = _ScaledUnlessNone.apply(a, None)
+    y.sum().backward()
+    assert y.tolist() == [1, 2] and a.grad.tolist() == [1, 1]
+    a.grad = None
+    y = _ScaledUnlessNone.apply(a, 3.0)
+    y.sum().backward()
+    assert y.tolist() == [3, 6] and a.grad.tolist() == [3, 3]
+
+
 def test_many_diamonds_are_walked_once_each():
     """2^60 paths, 120 ops."""
     calls = 0

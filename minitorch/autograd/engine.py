@@ -30,6 +30,7 @@ from .grad_mode import mode
 _EVERY_DTYPE = frozenset(d.numpy for d in ALL)
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 _next_number = itertools.count().__next__
+_ALONE = object()  # no second input; None is one
 _NOBODY = [(False,) * n for n in range(8)]
 
 
@@ -201,7 +202,7 @@ class Op:
         return results
 
     @classmethod
-    def _apply_lean(cls, s: Any, t: Any = None) -> Any:
+    def _apply_lean(cls, s: Any, t: Any = _ALONE) -> Any:
         """`apply`, unrolled for the commonest cases, since small models spend their time here: a NumPy tensor, two of
         one dtype, or one and a number. None where it is another case."""
         if not isinstance(s, Tensor) or mode.anomaly:
@@ -216,7 +217,7 @@ class Op:
             return None
         record = s._requires_grad
         edge = (s.grad_fn or s, s._index) if record else None
-        if t is None:
+        if t is _ALONE:
             arrays, needs, edges = (a,), (record,), (edge,)
         elif isinstance(t, Tensor):
             b = t.array

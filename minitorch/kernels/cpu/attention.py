@@ -18,7 +18,7 @@ from ...backend.fastpath import fast_path
 from ...ops.attention import Attention
 from . import blas
 from .blas import sgemm
-from .compile import FLOAT32, SLOTS, _at, address, floats_at, inline, integer, kernel, number, run, word
+from .compile import FLOAT32, SLOTS, _at, address, bytes_at, floats_at, inline, integer, kernel, number, run, word
 from .fastmath import exp, largest
 from .matmul import PRODUCTS_PER_ELEMENT
 
@@ -46,11 +46,6 @@ def _step(args, i):
 
 
 @inline
-def _bytes_at(start, size):
-    return carray(_at(start), (size,), np.uint8)
-
-
-@inline
 def _masked(row, n, seen, kind, mask):
     """n scores, of which so many are seen, with the row of the mask at that address; minus infinity behind them, up to
     a multiple of VECTOR. Returns the length with these."""
@@ -59,7 +54,7 @@ def _masked(row, n, seen, kind, mask):
         for j in range(n):
             row[j] += added[j]
     elif kind == BOOLEANS:
-        shown = _bytes_at(mask, n)
+        shown = bytes_at(mask, n)
         for j in range(n):
             row[j] = row[j] if shown[j] else -INF
     reach = _rounded(seen)
@@ -76,7 +71,7 @@ def _rounded(n):
 @inline
 def _hidden(mask, n):
     """Whether a row of booleans hides all keys."""
-    shown = _bytes_at(mask, n)
+    shown = bytes_at(mask, n)
     for j in range(n):
         if shown[j]:
             return False
@@ -132,7 +127,7 @@ def _forward(args, start, stop):
                         row[j] = ZERO
                 tops[i], parts[i] = top, part
                 if has_keep:
-                    keep = _bytes_at(word(args, 4) + (pair * L + i) * S, seen)
+                    keep = bytes_at(word(args, 4) + (pair * L + i) * S, seen)
                     part *= factor
                     for j in range(seen):
                         row[j] *= part * np.float32(keep[j])
@@ -187,7 +182,7 @@ def _backward(args, start, stop):
                 seen = min(first + i + 1, width) if causal else width
                 reach = _masked(row, width, seen, kind, mask + (first + i) * _step(args, 3))
                 if has_keep:
-                    keep = _bytes_at(word(args, 4) + (pair * L + first + i) * S, seen)
+                    keep = bytes_at(word(args, 4) + (pair * L + first + i) * S, seen)
                     for j in range(seen):
                         weight = exp(row[j] - top) * part
                         m = np.float32(keep[j]) * factor

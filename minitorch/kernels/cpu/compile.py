@@ -108,16 +108,15 @@ def cube(args, i):
 
 
 @inline
-def grid(args, i):
-    """A float32 array of four axes."""
-    shape = word(args, i, 1), word(args, i, 2), word(args, i, 3), word(args, i, 4)
-    return carray(_at(word(args, i)), shape, np.float32)
-
-
-@inline
 def floats_at(address, size):
     """A float32 array of one axis, anywhere."""
     return carray(_at(address), (size,), np.float32)
+
+
+@inline
+def bytes_at(address, size):
+    """A uint8 (or bool) array of one axis, anywhere."""
+    return carray(_at(address), (size,), np.uint8)
 
 
 @inline

@@ -5,19 +5,13 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import carray
 
 from ...backend.fastpath import fast_path
 from ...ops.pool import MaxPool
-from .compile import FLOAT32, _at, bytes_, cube, floats_at, inline, integers, kernel, over_rows, word
+from .compile import FLOAT32, bytes_, bytes_at, cube, floats_at, integers, kernel, over_rows, word
 from .rows import copy_apart, fill
 
 ZERO, LOWEST = np.float32(0), np.float32(-math.inf)
-
-
-@inline
-def _bytes_at(address, size):
-    return carray(_at(address), (size,), np.uint8)
 
 
 @kernel
@@ -32,7 +26,7 @@ def _forward(args, start, stop):
     start_of_values = memory.ctypes.data
     values = floats_at(start_of_values, size)
     for n in range(start, stop):
-        best, won = floats_at(word(args, 1) + 4 * n * size, size), _bytes_at(word(args, 2) + n * size, size)
+        best, won = floats_at(word(args, 1) + 4 * n * size, size), bytes_at(word(args, 2) + n * size, size)
         for k in range(size):
             best[k], won[k] = LOWEST, 0
         if top or left:

@@ -1,9 +1,9 @@
 """The threads that share a kernel's work: a pool of our own, which waits without Python.
 
 A kernel is a compiled function of (arguments, start, stop). Its rows are cut into fixed chunks, so results do not
-depend on timing; every thread, the caller's first of all, takes the next chunk until none is left. Handing work to a
-thread that sleeps costs some 80 us, handing it to one that looks out for it less than one: so a thread looks out for a
-while before it sleeps. BLAS has threads of its own that look out as well and would take the cores away from ours:
+depend on timing; every thread, the caller's first of all, takes the next chunk until none is left. Waking a thread
+that sleeps takes longer than many a kernel, handing work to one that looks out for it next to nothing: so a thread looks
+out for a while before it sleeps. BLAS has threads of its own that look out as well and would take the cores away from ours:
 products (blas.py) therefore run on this pool, with BLAS told to use one thread.
 
     control block, int64: GENERATION  the number of the newest job; a change is the signal
@@ -31,7 +31,7 @@ from ...backend import settings
 
 GENERATION, NEXT, DONE = 0, 8, 16  # on cache lines of their own
 FUNCTION, ARGUMENTS, ROWS, CHUNKS, YIELD, LIMIT_BLAS = range(24, 30)
-LOOK_OUT = 400_000  # looks before a thread sleeps: about a millisecond
+LOOK_OUT = 400_000  # looks before a thread sleeps: a few milliseconds
 
 
 # --- atomic words, calls by address ----------------------------------------------------------------------------------
