@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import matplotlib
+import numpy as np
 
 matplotlib.use("Agg")  # a file, no window
 import matplotlib.pyplot as plt  # noqa: E402
@@ -57,4 +58,46 @@ def plot_attention(weights, tokens: list[str], path: Path) -> None:
             axis.set_xticks(range(len(tokens)), tokens, rotation=90, fontsize=7)
             axis.set_yticks(range(len(tokens)), tokens, fontsize=7)
     figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def plot_confusion(labels, predictions, classes, path: Path) -> None:
+    """Rows: what it is; columns: what was said; colour: the share of the row. Numbers where they can be read."""
+    from sklearn.metrics import confusion_matrix
+
+    counts = confusion_matrix(labels, predictions, labels=range(len(classes)))
+    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    size = max(4.0, min(16.0, 0.45 * len(classes) + 2))
+    figure, axes = plt.subplots(figsize=(size, size), layout="constrained")
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    small = 6 if len(classes) > 30 else 8
+    axes.set_xticks(range(len(classes)), classes, rotation=90, fontsize=small)
+    axes.set_yticks(range(len(classes)), classes, fontsize=small)
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("true")
+    if len(classes) <= 15:
+        for i, j in np.ndindex(*counts.shape):
+            axes.text(
+                j,
+                i,
+                counts[i, j],
+                ha="center",
+                va="center",
+                fontsize=8,
+                color="white" if shares[i, j] > 0.5 else "black",
+            )
+    figure.savefig(path, dpi=130)
+    plt.close(figure)
+
+
+def plot_history(history: list[dict], path: Path, skip=("epoch", "lr", "seconds", "score")) -> None:
+    """Each figure of the epochs' records in a field of its own."""
+    names = [name for name in history[-1] if name not in skip]
+    figure, fields = plt.subplots(1, len(names), figsize=(4 * len(names), 3.2), layout="constrained", squeeze=False)
+    for axes, name in zip(fields[0], names):
+        axes.plot([record["epoch"] for record in history], [record.get(name) for record in history], marker="o")
+        axes.set_title(name)
+        axes.set_xlabel("epoch")
+        axes.grid(alpha=0.3)
+    figure.savefig(path, dpi=130)
     plt.close(figure)

@@ -610,7 +610,12 @@ def save_safetensors(tensors: Mapping[str, Any], path: Any, metadata: Mapping[st
 
 
 def load_safetensors(path: Any, device: Any = "cpu") -> dict[str, Tensor]:
-    """The tensors of a safetensors file, whoever wrote it, by name. Names that were tied share one tensor again."""
+    """The tensors of a safetensors file, whoever wrote it, by name. Names that were tied share one tensor again.
+
+    On the CPU they are the file, mapped into memory: nothing is read before it is looked at, so a weight is copied once,
+    by load_state_dict into the model. They may be changed; the file does not follow. (A program that writes into the file
+    meanwhile, instead of replacing it as minitorch does, changes them.) `path` may be an open file: it is read.
+    """
     with reader(path) as source:
         try:
             if STRUCTURE in source.metadata:  # written by save()
@@ -627,7 +632,8 @@ def load_safetensors(path: Any, device: Any = "cpu") -> dict[str, Tensor]:
             if kind not in OF_NUMPY:
                 place = source.start + begin
                 raise source.error(f"tensor {name!r} has dtype {kind}, which minitorch's tensors do not have", place)
-            tensors[name] = wrap(to_device(source.array(name, checksums.get(name)), home))
+            array = source.array if hasattr(path, "read") else source.mapped
+            tensors[name] = wrap(to_device(array(name, checksums.get(name)), home))
     for alias, name in source.metadata.items():
         if name in tensors and alias not in tensors and alias not in ("format", CHECKSUM):
             tensors[alias] = tensors[name]

@@ -1,14 +1,17 @@
 """BERT: a Transformer encoder pretrained to fill in masked tokens and to tell which sentence follows. arXiv:1810.04805
 
-Parameter names, defaults and results are those of Hugging Face's `BertModel`, `BertForPreTraining` and
-`BertForSequenceClassification`, so their state_dicts load.
+    model = BertModel.from_pretrained(folder or hub id)
+    model = BertForSequenceClassification.from_pretrained(folder, num_labels=3)      and the other heads below
+
+Names, defaults and results are those of Hugging Face's models of the same names.
 
 Shapes: B sequences of T tokens, width C = hidden_size, h heads of d = C / h, V words, M masked positions.
 """
 
-import warnings
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
+
+from minitorch.models.pretrained import ModelOutput, PreTrained, PreTrainedConfig, complete_labels
 
 import minitorch
 from minitorch import Tensor, nn
@@ -18,8 +21,22 @@ IGNORE = -100  # the label of a token that is not to be predicted
 
 
 @dataclass
-class BertConfig:
-    """The defaults are BERT base. `num_labels`, `problem_type`, `classifier_dropout`: for sequence classification."""
+class BertConfig(PreTrainedConfig):
+    """The defaults are BERT base.
+
+    For the classifiers: `num_labels`, and the classes' names `id2label` and `label2id`, each of which says the others;
+    `classifier_dropout`; `problem_type`, for sequences.
+    """
+
+    model_type = "bert"
+    only = {
+        "position_embedding_type": "absolute", "is_decoder": False, "add_cross_attention": False,
+        "is_encoder_decoder": False, "tie_word_embeddings": True, "chunk_size_feed_forward": 0,
+    }  # fmt: skip
+    metadata = frozenset({
+        "directionality", "pooler_fc_size", "pooler_num_attention_heads", "pooler_num_fc_layers", "pooler_size_per_head",
+        "pooler_type",
+    })  # fmt: skip
 
     vocab_size: int = 30522
     hidden_size: int = 768
@@ -35,11 +52,13 @@ class BertConfig:
     layer_norm_eps: float = 1e-12
     pad_token_id: int | None = 0
     classifier_dropout: float | None = None
-    num_labels: int = 2
+    num_labels: int | None = None  # 2
     problem_type: str | None = None
+    id2label: dict[int, str] | None = None
+    label2id: dict[str, int] | None = None
 
     def __post_init__(self):
-        if self.hidden_size % self.num_attention_heads != 0:
+        if self.num_attention_heads < 1 or self.hidden_size % self.num_attention_heads != 0:
             raise ValueError(
                 f"The hidden size ({self.hidden_size}) is not a multiple of the number of attention heads "
                 f"({self.num_attention_heads})"
@@ -48,30 +67,7 @@ class BertConfig:
             raise ValueError(f"hidden_act {self.hidden_act!r} is unknown; there are {', '.join(ACTIVATIONS)}")
         if self.problem_type not in (None, *PROBLEMS):
             raise ValueError(f"problem_type {self.problem_type!r} is unknown; there are {', '.join(PROBLEMS)}")
-
-    def to_dict(self):
-        """A dictionary that from_dict() and Hugging Face's BertConfig both read."""
-        labels = {i: f"LABEL_{i}" for i in range(self.num_labels)}
-        values = {name: value for name, value in asdict(self).items() if name != "num_labels"}
-        return {"model_type": "bert", **values, "id2label": labels, "label2id": {v: k for k, v in labels.items()}}
-
-    @classmethod
-    def from_dict(cls, values):
-        """Also reads a Hugging Face checkpoint's config.json. A setting that this BERT does not have is an error."""
-        for name, only in {
-            "model_type": "bert", "position_embedding_type": "absolute", "is_decoder": False,
-            "add_cross_attention": False, "tie_word_embeddings": True, "chunk_size_feed_forward": 0,
-        }.items():  # fmt: skip
-            if values.get(name, only) != only:
-                raise ValueError(f"BertConfig: {name}={values[name]!r} is not supported, only {only!r}")
-        known = {field.name for field in fields(cls)}
-        unknown = sorted(set(values) - known - METADATA)
-        if unknown:
-            warnings.warn(f"BertConfig.from_dict does not know {', '.join(unknown)}; left out", stacklevel=2)
-        kept = {name: value for name, value in values.items() if name in known}
-        if "id2label" in values:
-            kept.setdefault("num_labels", len(values["id2label"]))
-        return cls(**kept)
+        complete_labels(self)
 
 
 PROBLEMS = ("regression", "single_label_classification", "multi_label_classification")
@@ -88,23 +84,6 @@ ACTIVATIONS: dict[str, Callable] = {
     "relu": F.relu,
     "tanh": F.tanh,
 }
-METADATA = {  # of Hugging Face's configurations: nothing that changes the network
-    "_name_or_path", "add_cross_attention", "architectures", "bos_token_id", "chunk_size_feed_forward",
-    "directionality", "dtype", "eos_token_id", "finetuning_task", "gradient_checkpointing", "id2label", "is_decoder",
-    "is_encoder_decoder", "label2id", "model_type", "output_attentions", "output_hidden_states",
-    "position_embedding_type", "return_dict", "tie_word_embeddings", "torch_dtype", "transformers_version", "use_cache",
-}  # fmt: skip
-
-
-class ModelOutput:
-    """Results by name, or by position among those that are not None."""
-
-    def to_tuple(self):
-        values = (getattr(self, field.name) for field in fields(self))
-        return tuple(value for value in values if value is not None)
-
-    def __getitem__(self, key):
-        return getattr(self, key) if isinstance(key, str) else self.to_tuple()[key]
 
 
 @dataclass
@@ -127,9 +106,29 @@ class BertForPreTrainingOutput(ModelOutput):
 
 
 @dataclass
-class SequenceClassifierOutput(ModelOutput):
+class ClassifierOutput(ModelOutput):
     loss: Tensor | None = None
-    logits: Tensor | None = None  # (B, num_labels)
+    logits: Tensor | None = None  # (B, num_labels); of tokens (B, T, num_labels)
+    hidden_states: tuple | None = None
+    attentions: tuple | None = None
+
+
+SequenceClassifierOutput = TokenClassifierOutput = NextSentencePredictorOutput = ClassifierOutput
+
+
+@dataclass
+class MaskedLMOutput(ModelOutput):
+    loss: Tensor | None = None
+    logits: Tensor | None = None  # (B, T, V); with labels (M, V), the rows of labels != -100
+    hidden_states: tuple | None = None
+    attentions: tuple | None = None
+
+
+@dataclass
+class QuestionAnsweringModelOutput(ModelOutput):
+    loss: Tensor | None = None
+    start_logits: Tensor | None = None  # (B, T): the answer begins at this token
+    end_logits: Tensor | None = None  # (B, T): it ends there
     hidden_states: tuple | None = None
     attentions: tuple | None = None
 
@@ -177,7 +176,7 @@ class BertSelfAttention(nn.Module):
     def forward(self, x, mask=None, output_attentions=False):
         B, T, C = x.shape
         q, k, v = (
-            projection(x).reshape(B, T, self.heads, self.d).transpose(1, 2)  # (B, h, T, d)
+            projection(x).reshape(B, -1, self.heads, self.d).transpose(1, 2)  # (B, h, T, d)
             for projection in (self.query, self.key, self.value)
         )
         weights = None
@@ -292,31 +291,29 @@ class BertLMPredictionHead(nn.Module):
 
 
 class BertPreTrainingHeads(nn.Module):
-    def __init__(self, config):
+    def __init__(self, config, words=True, following=True):
         super().__init__()
-        self.predictions = BertLMPredictionHead(config)
-        self.seq_relationship = nn.Linear(config.hidden_size, 2)
+        if words:
+            self.predictions = BertLMPredictionHead(config)
+        if following:
+            self.seq_relationship = nn.Linear(config.hidden_size, 2)
 
     def forward(self, x, pooled):
         return self.predictions(x), self.seq_relationship(pooled)
 
 
-class BertPreTrainedModel(nn.Module):
-    """What the models have in common: the configuration and the initialisation."""
+class BertPreTrainedModel(PreTrained):
+    """What the models have in common: the configuration, the initialisation, loading and saving."""
 
-    def __init__(self, config):
-        super().__init__()
-        self.config = config
+    config_class = BertConfig
+    base_model_prefix = "bert"
+    ignored_keys = (r"embeddings\.(position_ids|token_type_ids)$",)
+    optional_keys = (r"^(bert\.)?pooler\.",)  # heads that do not use the pooler are saved without it
 
     def init_weights(self, module):
-        """Matrices and embeddings from N(0, initializer_range^2), biases and the padding word's embedding zero."""
-        if isinstance(module, (nn.Linear, nn.Embedding)):
-            nn.init.normal_(module.weight, std=self.config.initializer_range)
-        if isinstance(module, nn.Linear):
+        super().init_weights(module)
+        if isinstance(module, BertLMPredictionHead):
             nn.init.zeros_(module.bias)
-        if isinstance(module, nn.Embedding) and module.padding_idx is not None:
-            with minitorch.no_grad():
-                module.weight[module.padding_idx] = 0
 
 
 class BertModel(BertPreTrainedModel):
@@ -330,7 +327,7 @@ class BertModel(BertPreTrainedModel):
         self.apply(self.init_weights)
 
     def forward(
-        self, input_ids=None, attention_mask=None, token_type_ids=None, position_ids=None, inputs_embeds=None,
+        self, input_ids=None, attention_mask=None, token_type_ids=None, position_ids=None, inputs_embeds=None, *,
         output_attentions=False, output_hidden_states=False,
     ):  # fmt: skip
         """input_ids, token_type_ids (0: sentence A, 1: sentence B), attention_mask (0: padding): (B, T).
@@ -359,6 +356,9 @@ class BertModel(BertPreTrainedModel):
                 raise ValueError(f"{name} has shape {tuple(tensor.shape)}, the input has {shape}")
 
 
+# The heads. `inputs` and `options` of every forward() are BertModel's.
+
+
 class BertForPreTraining(BertPreTrainedModel):
     """BERT with both heads of its pretraining: L = L_MLM + L_NSP."""
 
@@ -367,34 +367,18 @@ class BertForPreTraining(BertPreTrainedModel):
         self.bert = BertModel(config)
         self.cls = BertPreTrainingHeads(config)
         self.cls.apply(self.init_weights)
-        # The output embedding is the input embedding; both of its names stay in the state_dict.
-        self.cls.predictions.decoder.weight = self.bert.embeddings.word_embeddings.weight
-        self.cls.predictions.decoder.bias = self.cls.predictions.bias
+        tie_words(self)
 
-    def forward(
-        self, input_ids=None, attention_mask=None, token_type_ids=None, position_ids=None, inputs_embeds=None,
-        labels=None, next_sentence_label=None, output_attentions=False, output_hidden_states=False,
-    ):  # fmt: skip
+    def forward(self, *inputs, labels=None, next_sentence_label=None, **options):
         """labels: (B, T), the words to predict, -100 elsewhere. next_sentence_label: (B,), 0: B follows A, 1: random.
 
         With labels the vocabulary's scores are computed at the masked positions only: 15% of the work with 15% masked.
         """
-        out = self.bert(
-            input_ids,
-            attention_mask,
-            token_type_ids,
-            position_ids,
-            inputs_embeds,
-            output_attentions,
-            output_hidden_states,
-        )
+        out = self.bert(*inputs, **options)
         x, mlm_loss, nsp_loss = out.last_hidden_state, None, None
         if labels is not None:
-            check_labels("labels", labels, tuple(x.shape[:2]), self.config.vocab_size, "vocab_size", ignore=True)
-            masked = labels != IGNORE
+            masked = predicted(labels, tuple(x.shape[:2]), self.config.vocab_size, "vocab_size", "masked")
             x, labels = x[masked], labels[masked]  # (M, C), (M,)
-            if len(labels) == 0:
-                raise ValueError(f"labels: every one is {IGNORE}, so there is no masked token to predict")
         words, follows = self.cls(x, out.pooler_output)  # (B, T, V) or (M, V); (B, 2)
         if labels is not None:
             mlm_loss = F.cross_entropy(words, labels)
@@ -407,34 +391,70 @@ class BertForPreTraining(BertPreTrainedModel):
         return BertForPreTrainingOutput(loss, words, follows, out.hidden_states, out.attentions, mlm_loss, nsp_loss)
 
 
-class BertForSequenceClassification(BertPreTrainedModel):
-    """BERT with a linear layer on the pooled state."""
+class BertForMaskedLM(BertPreTrainedModel):
+    """BERT that predicts the words behind [MASK]."""
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.bert = BertModel(config, add_pooling_layer=False)
+        self.cls = BertPreTrainingHeads(config, following=False)
+        self.cls.apply(self.init_weights)
+        tie_words(self)
+
+    def forward(self, *inputs, labels=None, **options):
+        """labels: (B, T), the words to predict, -100 elsewhere. The scores are those of every position, (B, T, V)."""
+        out = self.bert(*inputs, **options)
+        logits, loss = self.cls.predictions(out.last_hidden_state), None  # (B, T, V)
+        if labels is not None:
+            masked = predicted(labels, tuple(logits.shape[:2]), self.config.vocab_size, "vocab_size", "masked")
+            loss = F.cross_entropy(logits[masked], labels[masked])
+        return MaskedLMOutput(loss, logits, out.hidden_states, out.attentions)
+
+
+class BertForNextSentencePrediction(BertPreTrainedModel):
+    """BERT that says whether sentence B follows sentence A (class 0) or is a random one (class 1)."""
 
     def __init__(self, config):
         super().__init__(config)
         self.bert = BertModel(config)
+        self.cls = BertPreTrainingHeads(config, words=False)
+        self.cls.apply(self.init_weights)
+
+    def forward(self, *inputs, labels=None, **options):
+        """labels: (B,), 0: B follows A, 1: random."""
+        out = self.bert(*inputs, **options)
+        logits, loss = self.cls.seq_relationship(out.pooler_output), None  # (B, 2)
+        if labels is not None:
+            labels = labels.reshape(-1)
+            check_labels("labels", labels, (len(logits),), 2, "the number of classes", ignore=True)
+            loss = F.cross_entropy(logits, labels)
+        return NextSentencePredictorOutput(loss, logits, out.hidden_states, out.attentions)
+
+
+class BertClassifier(BertPreTrainedModel):
+    """A linear layer on BERT's states: what the two classifiers have in common."""
+
+    def __init__(self, config, add_pooling_layer):
+        super().__init__(config)
+        self.bert = BertModel(config, add_pooling_layer)
         p = config.hidden_dropout_prob if config.classifier_dropout is None else config.classifier_dropout
         self.dropout = nn.Dropout(p)
         self.classifier = nn.Linear(config.hidden_size, config.num_labels)
         self.init_weights(self.classifier)
 
-    def forward(
-        self, input_ids=None, attention_mask=None, token_type_ids=None, position_ids=None, inputs_embeds=None,
-        labels=None, output_attentions=False, output_hidden_states=False,
-    ):  # fmt: skip
+
+class BertForSequenceClassification(BertClassifier):
+    """BERT with a linear layer on the pooled state: a class for the sequence."""
+
+    def __init__(self, config):
+        super().__init__(config, add_pooling_layer=True)
+
+    def forward(self, *inputs, labels=None, **options):
         """labels: (B,) class numbers; or (B, num_labels) of 0. and 1., several at once; or (B,) numbers, a regression.
 
         Which of them is the configuration's problem_type; without one, num_labels and the labels' dtype decide.
         """
-        out = self.bert(
-            input_ids,
-            attention_mask,
-            token_type_ids,
-            position_ids,
-            inputs_embeds,
-            output_attentions,
-            output_hidden_states,
-        )
+        out = self.bert(*inputs, **options)
         logits = self.classifier(self.dropout(out.pooler_output))  # (B, num_labels)
         loss = None if labels is None else self._loss(logits, labels)
         return SequenceClassifierOutput(loss, logits, out.hidden_states, out.attentions)
@@ -457,6 +477,65 @@ class BertForSequenceClassification(BertPreTrainedModel):
             if problem == "regression"
             else F.binary_cross_entropy_with_logits(logits, labels)
         )
+
+
+class BertForTokenClassification(BertClassifier):
+    """BERT with a linear layer on every token's state: a class for each token."""
+
+    def __init__(self, config):
+        super().__init__(config, add_pooling_layer=False)
+
+    def forward(self, *inputs, labels=None, **options):
+        """labels: (B, T) class numbers, -100 for tokens that do not count."""
+        out = self.bert(*inputs, **options)
+        logits, loss = self.classifier(self.dropout(out.last_hidden_state)), None  # (B, T, num_labels)
+        if labels is not None:
+            labelled = predicted(labels, tuple(logits.shape[:2]), self.config.num_labels, "num_labels", "labelled")
+            loss = F.cross_entropy(logits[labelled], labels[labelled])
+        return TokenClassifierOutput(loss, logits, out.hidden_states, out.attentions)
+
+
+class BertForQuestionAnswering(BertPreTrainedModel):
+    """BERT that finds the answer in a text: scores for every token to be its first, and to be its last."""
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.bert = BertModel(config, add_pooling_layer=False)
+        self.qa_outputs = nn.Linear(config.hidden_size, 2)
+        self.init_weights(self.qa_outputs)
+
+    def forward(self, *inputs, start_positions=None, end_positions=None, **options):
+        """start_positions, end_positions: (B,) tokens. Those of T and more, cut off by truncation, do not count."""
+        out = self.bert(*inputs, **options)
+        start, end = self.qa_outputs(out.last_hidden_state).unbind(-1)  # (B, T) each
+        loss = None
+        if start_positions is not None and end_positions is not None:
+            losses = [self._loss(start, start_positions), self._loss(end, end_positions)]
+            loss = (losses[0] + losses[1]) / 2
+        return QuestionAnsweringModelOutput(loss, start, end, out.hidden_states, out.attentions)
+
+    def _loss(self, logits, positions):
+        B, T = logits.shape
+        positions = positions.reshape(-1).clamp(0, T)
+        if len(positions) != B:
+            raise ValueError(f"there are {len(positions)} answer positions for {B} sequences")
+        return F.cross_entropy(logits, positions, ignore_index=T)
+
+
+def tie_words(model):
+    """The output embedding is the input embedding; both of its names stay in the state_dict."""
+    predictions = model.cls.predictions
+    predictions.decoder.weight = model.bert.embeddings.word_embeddings.weight
+    predictions.decoder.bias = predictions.bias
+
+
+def predicted(labels, shape, classes, limit, kind):
+    """Where the labels are not -100: (B, T) of bools."""
+    check_labels("labels", labels, shape, classes, limit, ignore=True)
+    chosen = labels != IGNORE
+    if not bool(chosen.any()):
+        raise ValueError(f"labels: every one is {IGNORE}, so there is no {kind} token to predict")
+    return chosen
 
 
 def check_labels(name, labels, shape, classes, limit, ignore=False):

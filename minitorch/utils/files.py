@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import math
+import mmap
 import os
 import stat
 import struct
@@ -146,6 +147,7 @@ class Reader:
 
     def __init__(self, file: BinaryIO, name: str):
         self.file, self.name = file, name
+        self._mapped: mmap.mmap | None = None
         file.seek(0, os.SEEK_END)
         size = file.tell()
         file.seek(0)
@@ -216,11 +218,7 @@ class Reader:
         self.file.seek(self.start + begin)
         if self.file.readinto(data) != data.size:  # type: ignore[attr-defined]
             raise self.error(f"truncated while it was read: tensor {name!r}", self.start + begin)
-        if crc32 is not None and zlib.crc32(data.data) != crc32:
-            raise self.error(
-                f"altered: tensor {name!r} ({data.size:,} bytes) does not have the checksum that it was saved with",
-                self.start + begin,
-            )
+        self._check_sum(name, array, crc32)
         if order is not None:  # the layout in memory that it had: products round alike in the same layout only
             if sorted(order) != list(range(array.ndim)):
                 raise self.error(f"tensor {name!r}: {order} is not an order of {array.ndim} axes")
@@ -228,6 +226,33 @@ class Reader:
             laid_out[...] = array
             array = laid_out
         return array
+
+    def mapped(self, name: str, crc32: int | None = None) -> np.ndarray:
+        """The named tensor in the file itself, mapped into memory: a page is read when somebody looks at it.
+
+        A page that is written to becomes the process's own; the file never changes.
+        """
+        kind, shape, begin = self.table[name]
+        begin += self.start
+        if begin % kind.alignment:
+            return self.array(name, crc32)  # kernels want numbers to begin at multiples of their size
+        if self._mapped is None:
+            try:
+                self._mapped = mmap.mmap(self.file.fileno(), self.size, access=mmap.ACCESS_COPY)
+            except (ValueError, OSError) as error:  # shorter than it was, or a file system without mapping
+                if os.fstat(self.file.fileno()).st_size < self.size:
+                    raise self.error(f"truncated while it was read: tensor {name!r}", begin) from error
+                return self.array(name, crc32)
+        array: np.ndarray = np.ndarray(shape, kind, self._mapped, begin)
+        self._check_sum(name, array, crc32)
+        return array
+
+    def _check_sum(self, name: str, array: np.ndarray, crc32: int | None) -> None:
+        if crc32 is not None and zlib.crc32(raw_bytes(array).data) != crc32:
+            raise self.error(
+                f"altered: tensor {name!r} ({array.nbytes:,} bytes) does not have the checksum that it was saved with",
+                self.start + self.table[name][2],
+            )
 
 
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict:

@@ -10,20 +10,13 @@ pickle can run any code, so minitorch takes the bytes: the same images in the sa
 
 from __future__ import annotations
 
-import contextlib
-import gzip
-import hashlib
 import math
 import os
-import sys
 import tarfile
-import urllib.error
-import urllib.request
 import warnings
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
@@ -32,14 +25,12 @@ import minitorch
 from .. import missing
 from ..tensor import Tensor
 from ..utils.data import Dataset
+from ..utils.download import CHUNK, download, unpacked
 from ..utils.files import LoadError, atomic_file
 from ._pillow import pillow
 from .transforms.functional import to_pil_image
 
 __all__ = ["CIFAR10", "FakeData", "FashionMNIST", "MNIST", "VisionDataset"]
-
-CHUNK = 1 << 20  # bytes
-
 
 __getattr__ = missing.names(__name__)
 
@@ -141,15 +132,8 @@ class MNIST(VisionDataset):
         if folder is None:
             raise RuntimeError("Dataset not found. You can use download=True to download it")
         start = os.path.join(folder, "train" if train else "t10k")
-        self.data = minitorch.from_numpy(read_idx(f"{start}-images-idx3-ubyte", 3))
-        targets = read_idx(f"{start}-labels-idx1-ubyte", 1).astype(np.int64)
-        if len(targets) != len(self.data):
-            raise LoadError(f"{start}-*: {len(self.data):,} images and {len(targets):,} labels")
-        if wrong := np.flatnonzero(targets >= len(self.classes)).tolist():
-            raise LoadError(
-                f"{start}-labels-idx1-ubyte, at byte {8 + wrong[0]:,}: label {targets[wrong[0]]} is not one of "
-                f"{len(self.classes)} classes"
-            )
+        data, targets = read_labelled_idx(f"{start}-images-idx3-ubyte", f"{start}-labels-idx1-ubyte", len(self.classes))
+        self.data = minitorch.from_numpy(data)
         self.targets: Tensor = minitorch.from_numpy(targets)
 
     @property
@@ -177,8 +161,8 @@ class MNIST(VisionDataset):
         os.makedirs(self.raw_folder, exist_ok=True)
         for name, md5 in self.resources:
             path = os.path.join(self.raw_folder, name)
-            _download([mirror + name for mirror in self.mirrors], path, md5)
-            with _opened(path) as packed, atomic_file(path.removesuffix(".gz")) as file:
+            download([mirror + name for mirror in self.mirrors], path, md5)
+            with unpacked(path) as packed, atomic_file(path.removesuffix(".gz")) as file:
                 while chunk := packed.read(CHUNK):
                     file.write(chunk)
 
@@ -269,7 +253,7 @@ class CIFAR10(VisionDataset):
         """Fetches the archive and unpacks the six files of images, and nothing else, whatever it holds."""
         os.makedirs(os.path.join(self.root or "", self.base_folder), exist_ok=True)
         archive = os.path.join(self.root or "", self.filename)
-        _download([self.url], archive, self.tgz_md5)
+        download([self.url], archive, self.tgz_md5)
         with tarfile.open(archive, "r:gz") as tar:
             for name in self.train_list + self.test_list:
                 member = tar.getmember(f"{self.base_folder}/{name}")
@@ -323,23 +307,13 @@ class FakeData(VisionDataset):
 # --- files -----------------------------------------------------------------------------------------------------------
 
 
-@contextlib.contextmanager
-def _opened(path: str) -> Iterator[BinaryIO]:
-    """The file, or what is packed in it; a damaged archive is reported with its name."""
-    try:
-        with open(path, "rb") as raw:
-            yield gzip.GzipFile(fileobj=raw) if path.endswith(".gz") else raw  # type: ignore[misc]
-    except (gzip.BadGzipFile, zlib.error, EOFError) as error:
-        raise LoadError(f"{path}: a damaged or truncated gzip file ({error})") from None
-
-
 def read_idx(path: str, axes: int) -> np.ndarray:
     """The array of bytes in an idx file, or in path.gz, with that many axes.
 
     Two bytes 0, one for the type (8: bytes), one for the number of axes; the sizes, big-endian; the numbers.
     """
     path = path if os.path.isfile(path) else path + ".gz"
-    with _opened(path) as file:
+    with unpacked(path) as file:
         start = file.read(4)
         if start != bytes([0, 0, 8, axes]):
             raise LoadError(
@@ -365,6 +339,18 @@ def read_idx(path: str, axes: int) -> np.ndarray:
     return np.frombuffer(bytearray(data), np.uint8).reshape(shape)
 
 
+def read_labelled_idx(images: str, labels: str, classes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Images (N, H, W) and labels (N,) from two idx files."""
+    data, targets = read_idx(images, 3), read_idx(labels, 1).astype(np.int64)
+    if len(targets) != len(data):
+        raise LoadError(f"{images} and {labels}: {len(data):,} images and {len(targets):,} labels")
+    if wrong := np.flatnonzero(targets >= classes).tolist():
+        raise LoadError(
+            f"{labels}, at byte {8 + wrong[0]:,}: label {targets[wrong[0]]} is not one of {classes} classes"
+        )
+    return data, targets
+
+
 RECORD = 1 + 3 * 32 * 32  # a label, then the red, green and blue plane
 
 
@@ -381,52 +367,3 @@ def read_records(path: str, count: int | None = None) -> tuple[np.ndarray, list[
         raise LoadError(f"{path}, at byte {wrong[0] * RECORD:,}: label {records[wrong[0], 0]} is not one of 10 classes")
     images = records[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
     return np.ascontiguousarray(images), records[:, 0].tolist()
-
-
-def _download(urls: list[str], path: str, md5: str) -> None:
-    """The file from the first address that has it, with the checksum; kept if it is there already."""
-    if os.path.isfile(path) and _md5(path) == md5:
-        return
-    errors = []
-    for url in urls:
-        try:
-            print(f"Downloading {url} to {path}", file=sys.stderr)
-            _fetch(url, path, md5)
-            return
-        except (urllib.error.URLError, OSError, LoadError) as error:
-            errors.append(f"Tried {url}, got:\n{error}")
-    raise RuntimeError(f"Error downloading {os.path.basename(path)}:\n" + "\n".join(errors))
-
-
-def _fetch(url: str, path: str, md5: str) -> None:
-    request = urllib.request.Request(url, headers={"User-Agent": "minitorch"})
-    with urllib.request.urlopen(request, timeout=60) as answer, atomic_file(path) as file:
-        digest = hashlib.md5(usedforsecurity=False)
-        total = int(answer.headers.get("Content-Length") or 0)
-        with _progress(os.path.basename(path), total) as advance:
-            while chunk := answer.read(CHUNK):
-                digest.update(chunk)
-                file.write(chunk)
-                advance(len(chunk))
-        if digest.hexdigest() != md5:
-            raise LoadError(f"{url}: the checksum of what came is {digest.hexdigest()}, expected {md5}")
-
-
-@contextlib.contextmanager
-def _progress(name: str, total: int) -> Iterator[Callable[[int], Any]]:
-    """A bar, where tqdm is installed."""
-    try:
-        from tqdm import tqdm
-    except ImportError:
-        yield lambda n: None
-        return
-    with tqdm(total=total or None, unit="B", unit_scale=True, desc=name, disable=None) as bar:
-        yield bar.update
-
-
-def _md5(path: str) -> str:
-    digest = hashlib.md5(usedforsecurity=False)
-    with open(path, "rb") as file:
-        while chunk := file.read(CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()

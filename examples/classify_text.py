@@ -1,0 +1,166 @@
+"""Fine-tune a pretrained BERT to put texts into classes: sentiment, a bank customer's intent, the mood of finance news.
+
+    python examples/classify_text.py --task sst2                            train, validate, save
+    python examples/classify_text.py --task sst2 --predict "a fine film"    what the saved model says
+    python examples/classify_text.py --task sst2 --evaluate --split test    the saved model on a test split
+
+Lesson 14 derives what happens here. --method chooses which weights learn (minitorch.peft); the training loop is
+minitorch.training.fit.
+"""
+
+import os
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import common
+import numpy as np
+from minitorch.models.bert import BertForSequenceClassification
+from plots import plot_history
+
+import minitorch
+from minitorch import datasets
+from minitorch.datasets.corpus import is_held_out
+from minitorch.nn import functional as F
+from minitorch.text.batches import text_batches
+from minitorch.text.tokenizer import Tokenizer
+from minitorch.training import fit, predict, warmup_linear
+
+
+@dataclass
+class Task:
+    """A data set, and the recipe that was found for it on its training and validation texts."""
+
+    what: str
+    load: Callable  # split, root -> texts, labels, classes
+    epochs: int
+    lr: float
+    max_length: int = 128
+
+
+def own_texts(split: str, root: str | None) -> datasets.TextClassification:
+    """The lines `text TAB label` of a file of one's own, four fifths of them to learn from."""
+    if root is None or not os.path.isfile(root):
+        raise FileNotFoundError(f"--task file: --data must name a file of lines text TAB label, got {root}")
+    if split not in ("train", "validation"):
+        raise ValueError(f"--task file has the splits train and validation, got {split}")
+    rows = []
+    for number, line in enumerate(open(root, encoding="utf-8-sig"), 1):
+        text, tab, label = line.rstrip().rpartition("\t")
+        if not text.strip() or not label.strip():
+            raise ValueError(f"{root}, line {number}: expected text TAB label, got {line.rstrip()[:100]!r}")
+        rows.append((text, label.strip()))
+    classes = sorted({label for _, label in rows})
+    # By the text's hash: a text that is there twice is on one side.
+    chosen = [row for row in rows if is_held_out(" ".join(row[0].lower().split()), 0.2) == (split == "validation")]
+    if not chosen or len(classes) < 2:
+        raise ValueError(
+            f"{root}: {len(rows)} lines of {len(classes)} classes are too few to learn from and to validate"
+        )
+    return datasets.TextClassification(
+        [text for text, _ in chosen], [classes.index(label) for _, label in chosen], classes
+    )
+
+
+TASKS = {
+    "sst2": Task("sentiment of a sentence from a film review", datasets.sst2, 3, 5e-5),
+    "rt_polarity": Task("sentiment of a sentence from a film review", datasets.rt_polarity, 3, 5e-5),
+    "imdb": Task("sentiment of a whole film review", datasets.imdb, 3, 5e-5, 256),
+    "banking77": Task("intent of a bank's customer", datasets.banking77, 6, 2e-4, 64),
+    "finance": Task("sentiment of finance news", datasets.financial_phrasebank, 3, 1e-4),
+    "file": Task("lines text TAB label in --data FILE", own_texts, 3, 5e-5),
+}
+
+
+def choices(model, features, tokenizer, progress=False) -> np.ndarray:
+    """The class of each text, (N,)"""
+    logits = predict(model, features, tokenizer.pad, progress=progress)
+    return np.array([row.argmax().item() for row in logits])
+
+
+def train(args, task: Task, run: common.Run):
+    data, validation = task.load("train", root=args.data), task.load("validation", root=args.data)
+    texts, labels = data.texts, data.labels
+    if args.limit:
+        chosen = random.Random(args.seed).sample(range(len(texts)), min(args.limit, len(texts)))
+        texts, labels = [texts[i] for i in chosen], [labels[i] for i in chosen]
+    run.say(f"{args.task}, {task.what}: {len(texts)} texts to learn from, {len(validation.texts)} to validate")
+
+    tokenizer = Tokenizer.from_pretrained(args.model)
+    batches = text_batches(tokenizer, texts, labels, batch_size=args.batch_size, max_length=args.max_length)
+    held_out = tokenizer.features(validation.texts, max_length=args.max_length)
+    steps = args.epochs * -(-len(batches) // args.accumulate)
+
+    numbers = {name: number for number, name in enumerate(data.classes)}
+    model = common.pretrained(BertForSequenceClassification, args.model, numbers)
+    model = common.peft_model(model, args, steps).to(args.device)
+    optimizer = common.optimizer(model, args, args.layer_decay)
+
+    def evaluate(model):
+        accuracy = float((choices(model, held_out, tokenizer) == np.array(validation.labels)).mean())
+        return {"validation_accuracy": accuracy, "score": accuracy}
+
+    history = fit(
+        model,
+        batches,
+        epochs=args.epochs,
+        optimizer=optimizer,
+        schedule=warmup_linear(optimizer, steps),
+        accumulate=args.accumulate,
+        evaluate=evaluate,
+        patience=args.patience,
+        checkpoint=run.checkpoint,
+        resume=args.resume,
+    )
+    common.save_model(model, tokenizer, run.model)
+    plot_history(history, run.folder / "curves.png")
+    return model, tokenizer
+
+
+def report(args, data, run: common.Run, model, tokenizer) -> None:
+    """The classes' table on the chosen split, and the texts on which the model is most sure and wrong."""
+    features = tokenizer.features(data.texts, max_length=args.max_length)
+    logits = minitorch.stack(predict(model, features, tokenizer.pad, progress=True))  # (N, classes)
+    sure, said = F.softmax(logits, -1).max(-1)
+    said, labels = said.numpy(), np.array(data.labels)
+    run.say(f"\n## {args.task}, split {args.split or 'validation'}: {len(labels)} texts\n")
+    run.per_class(labels, said, data.classes)
+    run.say(f"accuracy {run.figures['accuracy']:.4f}, macro F1 {run.figures['macro_f1']:.4f}")
+    wrong = sorted(np.flatnonzero(said != labels), key=lambda i: -sure[i].item())[:5]
+    run.say("\nMost sure, and wrong:\n")
+    for i in wrong:
+        text = " ".join(data.texts[i].split())
+        run.say(f"- said {data.classes[said[i]]} ({sure[i].item():.2f}), is {data.classes[labels[i]]}: {text[:160]}")
+
+
+def main() -> None:
+    parser = common.options(__doc__, out="runs/classify_text", epochs=None, lr=None, batch_size=32)
+    parser.add_argument("--task", choices=TASKS, default="sst2", help="what to learn (default: sst2)")
+    parser.add_argument("--max-length", type=int, help="longest text in word pieces; the rest is cut off")
+    parser.add_argument("--accumulate", type=int, default=1, help="batches for one step (default: 1)")
+    parser.add_argument(
+        "--layer-decay", type=float, default=1.0, help="each layer's rate, times the one above (default: 1)"
+    )
+    args = parser.parse_args()
+    task = TASKS[args.task]
+    args.epochs, args.max_length = args.epochs or task.epochs, args.max_length or task.max_length
+    args.lr = args.lr or common.learning_rate(args.method, task.lr)
+    run = common.Run(args)
+    if args.predict or args.evaluate:
+        model, tokenizer = common.load_model(BertForSequenceClassification, run.model, args.device)
+    if args.predict:
+        for text, logits in zip(args.predict, predict(model, tokenizer.features(args.predict), tokenizer.pad)):
+            chances = F.softmax(logits, -1)
+            best = chances.argmax().item()
+            print(f"{model.config.id2label[best]} {chances[best].item():.3f}  {text}")
+        return
+    data = task.load(args.split or "validation", root=args.data)  # before the training: it might not be there
+    if not args.evaluate:
+        run.begin()
+        model, tokenizer = train(args, task, run)
+    report(args, data, run, model, tokenizer)
+    run.finish()
+
+
+if __name__ == "__main__":
+    common.main(main)

@@ -1,0 +1,225 @@
+"""What the fine-tuning programs share: their options, the ways to fine-tune, reports and pictures.
+
+The training loop itself is `minitorch.training.fit`.
+"""
+
+import argparse
+import json
+import sys
+import time
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import minitorch
+from minitorch import nn
+from minitorch.peft import (
+    AdaLoraConfig,
+    AdapterConfig,
+    BitFitConfig,
+    FrozenConfig,
+    LoraConfig,
+    PeftModel,
+    PrefixTuningConfig,
+    get_peft_model,
+)
+from minitorch.serialization import LoadError
+from minitorch.text.tokenizer import Tokenizer
+from minitorch.training import parameter_groups
+
+METHODS = {
+    "full": "all weights",
+    "frozen": "only the head; the body stays as it is",
+    "lora": "two thin matrices beside each weight of the attention (arXiv:2106.09685)",
+    "adalora": "the same, with ranks that move to where they matter (arXiv:2303.10512)",
+    "adapter": "two small networks in each layer (arXiv:1902.00751)",
+    "prefix": "keys and values in front of each layer's own (arXiv:2101.00190)",
+    "bitfit": "only biases (arXiv:2106.10199)",
+}
+# Few weights need larger steps: the rate of a task's full fine-tuning times this.
+RATES = {"full": 1, "frozen": 20, "lora": 10, "adalora": 20, "adapter": 10, "prefix": 20, "bitfit": 20}
+MODEL = "sentence-transformers/all-MiniLM-L6-v2"
+
+
+def options(
+    description: str, *, out: str, epochs: int | None, lr: float | None, batch_size: int, methods: bool = True,
+    batch: str = "examples",
+) -> argparse.ArgumentParser:  # fmt: skip
+    """The parser with what every program has; each adds its own. epochs, lr: None where the task decides."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add(
+        "--data",
+        metavar="FOLDER",
+        help="where the data's files are (default: the folder in $MINITORCH_DATA, or a download)",
+    )
+    add("--device", default="cpu", help="cpu or cuda (default: cpu)")
+    add("--seed", type=int, default=0, help="random seed (default: 0)")
+    add("--out", default=out, help=f"the run's folder: model, report, pictures (default: {out})")
+    add("--resume", action="store_true", help="go on from the checkpoint in --out")
+    add(
+        "--epochs",
+        type=int,
+        default=epochs,
+        help=f"passes over the training data (default: {epochs or 'as the task needs'})",
+    )
+    add("--lr", type=float, default=lr, help=f"the highest learning rate (default: {lr or 'by task and method'})")
+    add("--batch-size", type=int, default=batch_size, help=f"{batch} in a step (default: {batch_size})")
+    add("--patience", type=int, help="stop after this many epochs without a better validation score (default: never)")
+    add("--limit", type=int, help="use only the first N training examples: a quick look")
+    add("--split", help="the split that is reported (default: the validation split; test where its file is there)")
+    add("--evaluate", action="store_true", help="do not train: report on the saved model in --out")
+    add("--predict", metavar="INPUT", nargs="+", help="do not train: print what the saved model in --out says of these")
+    if methods:
+        ways = "; ".join(f"{name}: {what}" for name, what in METHODS.items())
+        add("--method", choices=METHODS, default="full", help=f"what is trained (default: full). {ways}")
+        add("--model", default=MODEL, help=f"a folder or a hub id with pretrained weights (default: {MODEL})")
+    return parser
+
+
+def pretrained(kind: type, name: str, label2id: dict[str, int]) -> nn.Module:
+    """A pretrained body with a new head. That the head is new, and that another one is left out, is no news here."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*(begin with random numbers|does not use these weights)")
+        return kind.from_pretrained(name, label2id=label2id)
+
+
+def peft_model(model: nn.Module, args: argparse.Namespace, steps: int, whole: list[str] | None = None) -> nn.Module:
+    """`model`, changed so that --method decides which weights learn. steps: of the training, for AdaLoRA's budget.
+
+    whole: modules that learn all of their weights with every method; by default the head.
+    """
+    if args.method == "full":
+        return model
+    configs = {
+        "frozen": FrozenConfig,
+        "lora": LoraConfig,
+        "adalora": AdaLoraConfig,
+        "adapter": AdapterConfig,
+        "prefix": PrefixTuningConfig,
+        "bitfit": BitFitConfig,
+    }
+    more = {"total_step": steps} if args.method == "adalora" else {}
+    config = configs[args.method](base_model_name_or_path=args.model, modules_to_save=whole, **more)
+    model = get_peft_model(model, config)
+    model.print_trainable_parameters()
+    return model
+
+
+def optimizer(model: nn.Module, args: argparse.Namespace, layer_decay: float = 1.0) -> minitorch.optim.AdamW:
+    """AdamW over what learns, with weight decay on matrices alone."""
+    adamw = minitorch.optim.AdamW(parameter_groups(model, args.lr, layer_decay=layer_decay), lr=args.lr)
+    if args.method == "adalora":
+        model.allocate_with(adamw)  # after each step it decides anew which ranks go
+    return adamw
+
+
+class Run:
+    """A run's folder: settings, checkpoint, the saved model, a report and pictures."""
+
+    def __init__(self, args: argparse.Namespace):
+        self.args, self.folder, self.start = args, Path(args.out), time.perf_counter()
+        self.checkpoint, self.model = self.folder / "checkpoint.ckpt", self.folder / "model"
+        self.text: list[str] = []
+        self.figures: dict[str, float] = {}
+
+    def begin(self) -> None:
+        """Refuse what could only fail later; write the settings, or, to resume, compare them with those of the start."""
+        args = self.args
+        for name in ("epochs", "batch_size", "limit", "patience", "max_length"):
+            value = getattr(args, name, None)
+            if value is not None and value < 1:
+                raise SystemExit(f"--{name.replace('_', '-')} must be at least 1, got {value}")
+        if args.lr is not None and args.lr <= 0:
+            raise SystemExit(f"--lr must be above 0, got {args.lr}")
+        settings = {name: value for name, value in vars(args).items() if name not in NOT_SETTINGS}
+        file = self.folder / "settings.json"
+        if args.resume:
+            if not self.checkpoint.is_file():
+                raise SystemExit(f"--resume: there is no checkpoint in {self.folder} (a finished run has none)")
+            before = json.loads(file.read_text(encoding="utf-8"))
+            changed = [
+                f"{name} {before.get(name)} -> {value}" for name, value in settings.items() if before.get(name) != value
+            ]
+            if changed:
+                raise SystemExit(
+                    f"--resume: the run in {self.folder} was begun with other settings: {', '.join(changed)}"
+                )
+        self.folder.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
+        minitorch.manual_seed(args.seed)
+
+    def say(self, text: str = "") -> None:
+        """Print it, and keep it for the report."""
+        print(text, flush=True)
+        self.text.append(text)
+
+    def finish(self) -> None:
+        """report.md: all that was said; report.json: settings and figures, for programs. The checkpoint goes.
+
+        Of `--evaluate`: the same in files with the split's name.
+        """
+        name = f"report_{self.args.split or 'validation'}" if self.args.evaluate else "report"
+        (self.folder / f"{name}.md").write_text("\n".join(self.text) + "\n", encoding="utf-8")
+        result = {"command": " ".join(sys.argv), "settings": vars(self.args), "figures": self.figures}
+        (self.folder / f"{name}.json").write_text(
+            json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
+        )
+        if not self.args.evaluate:
+            self.checkpoint.unlink(missing_ok=True)
+        files = ", ".join(sorted(file.name for file in self.folder.iterdir()))
+        print(f"{time.perf_counter() - self.start:.0f} s. In {self.folder}: {files}")
+
+    def per_class(self, labels: Sequence[int], predictions: Sequence[int], classes: Sequence[str]) -> None:
+        """scikit-learn's table of the classes, and a confusion matrix as confusion.png."""
+        from plots import plot_confusion
+        from sklearn.metrics import classification_report, f1_score
+
+        numbers = list(range(len(classes)))
+        table = classification_report(
+            labels, predictions, labels=numbers, target_names=classes, digits=4, zero_division=0
+        )
+        self.say(f"```text\n{table}```")
+        right = sum(int(a == b) for a, b in zip(labels, predictions))
+        self.figures["accuracy"] = right / len(labels)
+        self.figures["macro_f1"] = float(
+            f1_score(labels, predictions, labels=numbers, average="macro", zero_division=0)
+        )
+        plot_confusion(labels, predictions, classes, self.folder / "confusion.png")
+
+
+NOT_SETTINGS = ("out", "resume", "predict", "evaluate", "split", "device", "data")
+
+
+def save_model(model: nn.Module, tokenizer, folder: Path) -> None:
+    """The whole model; of a parameter-efficient one only what it adds, with the name of the model that it belongs to."""
+    model.save_pretrained(folder)
+    if isinstance(model, PeftModel):
+        (folder / "labels.json").write_text(
+            json.dumps(model.base_model.config.label2id, ensure_ascii=False), encoding="utf-8"
+        )
+    tokenizer.save_pretrained(folder)
+
+
+def load_model(kind: type, folder: Path, device: str = "cpu"):
+    """The saved model and its tokenizer, by `save_model`."""
+    if not folder.is_dir():
+        raise SystemExit(f"there is no saved model in {folder}: train one first (the same command without --predict)")
+    tokenizer = Tokenizer.from_pretrained(folder)
+    adapter = folder / "adapter_config.json"
+    if not adapter.is_file():
+        return kind.from_pretrained(folder).to(device), tokenizer
+    base = json.loads(adapter.read_text(encoding="utf-8"))["base_model_name_or_path"]
+    label2id = json.loads((folder / "labels.json").read_text(encoding="utf-8"))
+    model = pretrained(kind, base, label2id)
+    return PeftModel.from_pretrained(model, folder).eval().to(device), tokenizer
+
+
+def main(program) -> None:
+    """Run it; what a user can mend ends with one line, not with a traceback."""
+    try:
+        program()
+    except (ValueError, FileNotFoundError, ImportError, LoadError, FloatingPointError) as error:
+        raise SystemExit(f"{Path(sys.argv[0]).name}: {error}") from None
+    except KeyboardInterrupt:
+        raise SystemExit("\nstopped; --resume goes on from the last checkpoint, if there is one yet") from None

@@ -1,0 +1,87 @@
+"""Batches of texts: padded no further than their longest, and made of texts of similar length.
+
+A batch costs what its longest text costs. With random batches of 32 sentences of SST-2 half of all tokens are padding;
+sorted by length within pools of 50 batches, a twentieth.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import minitorch
+from minitorch import Tensor
+from minitorch.utils.data import DataLoader, Sampler
+
+IGNORE = -100  # the label of a position that the loss leaves out
+
+
+class LengthBatches(Sampler):
+    """A batch sampler for `DataLoader(batch_sampler=)`: lists of indices of texts of similar length.
+
+    The order is random at every iteration; pools of `pool` batches are sorted by length and cut into batches, whose order
+    is random again. Without shuffle: by length, the longest first, so that what does not fit in memory fails at once.
+    Random numbers are the default generator's.
+    """
+
+    def __init__(self, lengths: Sequence[int], batch_size: int, shuffle: bool = True, pool: int = 50):
+        if batch_size < 1 or pool < 1:
+            raise ValueError(f"batch_size and pool must be at least 1, got {batch_size} and {pool}")
+        self.lengths, self.batch_size, self.shuffle, self.pool = list(lengths), batch_size, shuffle, pool
+
+    def __iter__(self) -> Iterator[list[int]]:
+        order, size = list(range(len(self.lengths))), self.batch_size
+        if not self.shuffle:
+            order.sort(key=lambda i: -self.lengths[i])
+            yield from (order[i : i + size] for i in range(0, len(order), size))
+            return
+        order = minitorch.randperm(len(order)).tolist()
+        pool = self.pool * size
+        # The short batch is cut off before sorting: left over from the sorted ones, it would always hold the longest.
+        order, rest = order[: len(order) - len(order) % size], order[len(order) - len(order) % size :]
+        batches = [rest] if rest else []
+        for start in range(0, len(order), pool):
+            part = sorted(order[start : start + pool], key=lambda i: self.lengths[i])
+            batches += [part[i : i + size] for i in range(0, len(part), size)]
+        yield from (batches[i] for i in minitorch.randperm(len(batches)).tolist())
+
+    def __len__(self) -> int:
+        return -(-len(self.lengths) // self.batch_size)
+
+
+def pad(features: Sequence[dict[str, Any]], pad_id: int = 0) -> dict[str, Tensor]:
+    """A batch: each feature padded to the longest, as int64 tensors; `attention_mask` is 0 where there is padding.
+
+    features: {"input_ids": [...], and perhaps "token_type_ids": [...], "labels": one number or a list}; lists of labels are
+    padded with -100.      -> (B, T) each, labels (B,) or (B, T)
+    """
+    length = max(len(feature["input_ids"]) for feature in features)
+
+    def rows(name: str, value: int) -> list[list[int]]:
+        return [[*feature[name], *[value] * (length - len(feature[name]))] for feature in features]
+
+    batch = {"input_ids": rows("input_ids", pad_id)}
+    batch["attention_mask"] = [[1] * len(f["input_ids"]) + [0] * (length - len(f["input_ids"])) for f in features]
+    if "token_type_ids" in features[0]:
+        batch["token_type_ids"] = rows("token_type_ids", 0)
+    if "labels" in features[0]:
+        several = isinstance(features[0]["labels"], (list, tuple))
+        batch["labels"] = rows("labels", IGNORE) if several else [feature["labels"] for feature in features]
+    return {name: minitorch.tensor(value) for name, value in batch.items()}
+
+
+def text_batches(
+    tokenizer: Any, texts: Sequence[str], labels: Sequence[int], *, batch_size: int = 32, shuffle: bool = True,
+    max_length: int | None = None,
+) -> DataLoader:  # fmt: skip
+    """Labelled texts as batches for `training.fit`."""
+    if len(texts) != len(labels):
+        raise ValueError(f"there are {len(texts)} texts and {len(labels)} labels: one label for each text is expected")
+    features = tokenizer.features(texts, max_length=max_length)
+    return batches(
+        [{**f, "labels": int(label)} for f, label in zip(features, labels)], tokenizer.pad, batch_size, shuffle
+    )
+
+
+def batches(features: list[dict], pad: Callable, batch_size: int = 32, shuffle: bool = True) -> DataLoader:
+    """A DataLoader over features in batches of similar length."""
+    lengths = [len(feature["input_ids"]) for feature in features]
+    return DataLoader(features, batch_sampler=LengthBatches(lengths, batch_size, shuffle), collate_fn=pad)  # type: ignore[arg-type]

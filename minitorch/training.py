@@ -1,0 +1,290 @@
+"""The training loop that the example programs share, and the recipe round it: lesson 14.
+
+    model.train()
+    for batch in batches:
+        optimizer.zero_grad()
+        loss(model, batch).backward()
+        optimizer.step()
+
+and what a real training adds to these lines: gradient accumulation, clipping, a learning rate that changes, an
+evaluation after each epoch, stopping early, keeping the best weights, and a checkpoint to go on from.
+"""
+
+import itertools
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import minitorch
+from minitorch import Tensor, nn, no_grad, optim
+from minitorch.peft.layerwise import count_layers, layer_of
+from minitorch.serialization import load, save
+
+IGNORE = -100  # the label of a position that the loss leaves out
+
+
+def fit(
+    model: nn.Module,
+    batches: Iterable,
+    *,
+    epochs: int,
+    optimizer: optim.Optimizer | None = None,
+    schedule: Any = None,
+    lr: float = 5e-5,
+    loss: Callable | None = None,
+    accumulate: int = 1,
+    clip: float | None = 1.0,
+    evaluate: Callable | None = None,
+    patience: int | None = None,
+    checkpoint: Any = None,
+    resume: bool = False,
+    save_every: float = 600,
+    progress: bool = True,
+    name: str = "train",
+) -> list[dict[str, float]]:
+    """Train `model` for `epochs` passes over `batches`, and return a record of each: loss, lr, seconds, what was evaluated.
+
+    batches: dictionaries of tensors, iterated once an epoch (a DataLoader, a list).
+    loss(model, batch): the mean loss of a batch; by default `model(**batch).loss`.
+    optimizer, schedule: by default AdamW with `lr`, warmed up over a tenth of the steps and then lowered to 0.
+    accumulate: batches for one step. Each counts by its number of labels, so the step is that of the one large batch.
+    clip: the largest norm of all gradients together, None for no limit.
+    evaluate(model): a dictionary of numbers after each epoch. Its "score" decides which epoch's weights the model has in
+    the end, and whether to stop: after `patience` epochs without a better one.
+    checkpoint: a file that is replaced after each epoch and every `save_every` seconds; with `resume`, the training goes
+    on from it, to the numbers that it would have had without the break.
+    """
+    if accumulate < 1:
+        raise ValueError(f"accumulate must be at least 1, got {accumulate}")
+    loss = loss or (lambda model, batch: model(**batch).loss)
+    if optimizer is None:
+        optimizer = optim.AdamW(parameter_groups(model, lr), lr=lr)
+        schedule = schedule or warmup_linear(optimizer, epochs * -(-len(batches) // accumulate))  # type: ignore[arg-type]
+    state = Progress(model, optimizer, schedule, batches, checkpoint, save_every)
+    if resume:
+        state.load()
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    device = parameters[0].device if parameters else None
+
+    while state.epoch < epochs and not state.should_stop(patience):
+        model.train()
+        for group in bar(groups(batches, accumulate, device), state.epoch, epochs, batches, accumulate, progress, name):
+            counts = [targets(batch) for batch in group]
+            optimizer.zero_grad()
+            for batch, count in zip(group, counts):
+                mean = loss(model, batch)
+                (mean * (count / sum(counts))).backward()
+                state.add(mean.detach(), count)
+            if clip is not None:
+                nn.utils.clip_grad_norm_(parameters, clip)
+            optimizer.step()
+            if hasattr(model, "update_and_allocate"):  # AdaLoRA moves its ranks
+                model.update_and_allocate()
+            if schedule is not None:
+                schedule.step()
+            state.save_now_and_then()
+        record = state.end_epoch(evaluate)
+        if progress:
+            print(line(f"{name} {state.epoch}/{epochs}", record), flush=True)
+    state.restore_best()
+    return state.history
+
+
+class Progress:
+    """How far a training has come: all that a checkpoint has to hold."""
+
+    def __init__(self, model, optimizer, schedule, batches, checkpoint, save_every):
+        self.model, self.optimizer, self.schedule, self.batches = model, optimizer, schedule, batches
+        self.file = None if checkpoint is None else Path(checkpoint)
+        self.save_every, self.saved = save_every, time.monotonic()
+        self.epoch, self.seconds, self.start = 0, 0.0, time.perf_counter()
+        self.sums: list[Tensor] = []  # of the epoch: each batch's loss times its count; read only when somebody asks
+        self.counts: list[int] = []
+        self.history: list[dict[str, float]] = []
+        self.best_score, self.best_epoch = -math.inf, 0
+        self.best: dict[str, Tensor] | None = None
+
+    def add(self, mean: Tensor, count: int) -> None:
+        self.sums.append(mean * count)
+        self.counts.append(count)
+        if len(self.sums) >= 100:  # now and then, because on a GPU each reading waits for all that is under way
+            self.sums, self.counts = [minitorch.stack(self.sums).sum()], [sum(self.counts)]
+            self.check(self.sums[0].item())
+
+    def check(self, total: float) -> None:
+        if not math.isfinite(total):
+            raise FloatingPointError(
+                f"the loss became {total} in epoch {self.epoch + 1}: a lower learning rate or a longer warmup may help; "
+                f"`with minitorch.autograd.detect_anomaly():` names the operation. The last checkpoint is as it was"
+            )
+
+    def end_epoch(self, evaluate: Callable | None) -> dict[str, float]:
+        if not self.counts:
+            raise ValueError("there is no batch to train on: `batches` gave none in this epoch")
+        total = minitorch.stack(self.sums).sum().item()
+        self.check(total)
+        self.epoch += 1
+        seconds = self.seconds + time.perf_counter() - self.start
+        record = {"epoch": self.epoch, "loss": total / sum(self.counts), "lr": self.optimizer.param_groups[-1]["lr"]}
+        record["seconds"] = seconds
+        if evaluate is not None:
+            self.model.eval()
+            with no_grad():
+                record |= evaluate(self.model)
+            if record.get("score", -math.inf) > self.best_score:
+                self.best_score, self.best_epoch = record["score"], self.epoch
+                self.best = {key: value.detach().clone() for key, value in self.model.state_dict().items()}
+        self.history.append(record)
+        self.sums, self.counts, self.seconds = [], [], 0.0
+        self.save()
+        self.start = time.perf_counter()
+        return record
+
+    def should_stop(self, patience: int | None) -> bool:
+        return patience is not None and self.epoch - self.best_epoch >= patience
+
+    def restore_best(self) -> None:
+        if self.best is not None and self.best_epoch != self.epoch:
+            self.model.load_state_dict(self.best)
+        self.model.eval()
+
+    def save_now_and_then(self) -> None:
+        if time.monotonic() - self.saved > self.save_every and hasattr(self.batches, "state_dict"):
+            self.save()
+
+    def save(self) -> None:
+        if self.file is None:
+            return
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        state = {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": None if self.schedule is None else self.schedule.state_dict(),
+            "batches": self.batches.state_dict() if hasattr(self.batches, "state_dict") else None,
+            "random": minitorch.get_rng_state(),
+            "cuda_random": minitorch.cuda.get_rng_state_all() if minitorch.cuda.is_initialized() else [],
+            "sum": minitorch.stack(self.sums).sum() if self.sums else None,
+            "count": sum(self.counts),
+            "seconds": self.seconds + time.perf_counter() - self.start,
+            **{key: getattr(self, key) for key in ("epoch", "history", "best_score", "best_epoch", "best")},
+        }
+        save(state, self.file)
+        self.saved = time.monotonic()
+
+    def load(self) -> None:
+        if self.file is None or not self.file.is_file():
+            raise FileNotFoundError(f"there is nothing to resume: the checkpoint {str(self.file)!r} does not exist")
+        state = load(self.file)
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.schedule is not None:
+            self.schedule.load_state_dict(state["schedule"])
+        if state["batches"] is not None:
+            self.batches.load_state_dict(state["batches"])
+        minitorch.set_rng_state(state["random"])
+        if state["cuda_random"]:
+            minitorch.cuda.set_rng_state_all(state["cuda_random"])
+        self.sums, self.counts = ([state["sum"]], [state["count"]]) if state["count"] else ([], [])
+        self.seconds = state["seconds"] if state["count"] else 0.0
+        for key in ("epoch", "history", "best_score", "best_epoch", "best"):
+            setattr(self, key, state[key])
+
+
+def targets(batch: Any) -> int:
+    """How many labels a batch's mean loss is taken over: what it counts beside the other batches of a step."""
+    labels = batch.get("labels") if isinstance(batch, dict) else batch[-1]
+    if labels is None or labels.is_floating_point():
+        return len(next(iter(batch.values()))) if labels is None else len(labels)
+    return int((labels != IGNORE).sum().item())
+
+
+def groups(batches: Iterable, size: int, device: Any) -> Iterator[list]:
+    """The batches of one step at a time, on the model's device."""
+    batches = iter(batches)
+    while group := list(itertools.islice(batches, size)):
+        yield [to(batch, device) for batch in group]
+
+
+def to(batch: Any, device: Any) -> Any:
+    if isinstance(batch, dict):
+        return {name: value.to(device) for name, value in batch.items()}
+    return tuple(value.to(device) for value in batch)
+
+
+def bar(steps: Iterable, epoch: int, epochs: int, batches: Any, accumulate: int, show: bool, name: str) -> Iterable:
+    """A progress bar on a terminal, where tqdm is installed."""
+    total = -(-len(batches) // accumulate) if hasattr(batches, "__len__") else None
+    return progress_bar(steps, f"{name} {epoch + 1}/{epochs}", show, total)
+
+
+def progress_bar(items: Iterable, text: str, show: bool = True, total: int | None = None) -> Iterable:
+    try:
+        from tqdm import tqdm
+    except ImportError:
+        return items
+    return tqdm(items, desc=text, total=total, disable=None if show else True, leave=False)
+
+
+def line(head: str, record: dict[str, float]) -> str:
+    figures = (f"{key} {value:.4g}" for key, value in record.items() if key not in ("epoch", "score", "lr", "seconds"))
+    return f"{head}: {', '.join(figures)} ({record['seconds']:.0f} s)"
+
+
+def parameter_groups(
+    model: nn.Module, lr: float, weight_decay: float = 0.01, layer_decay: float = 1.0, head_lr: float | None = None
+) -> list[dict]:
+    """Groups for an optimizer: matrices with weight decay; biases and norms (one axis) without.
+
+    layer_decay: each layer learns with the rate of the one above it times this: lr * decay^(layers above). What is
+    nearer to the input is more general, and should move less (arXiv:1801.06146). head_lr: another rate for what is not
+    part of a layer or of the embeddings.
+    """
+    layers = count_layers(name for name, _ in model.named_parameters())
+    found: dict[tuple, list] = {}
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        above = layers + 1 - layer_of(name, layers)
+        rate = lr * layer_decay**above if above else head_lr or lr
+        found.setdefault((rate, weight_decay if parameter.ndim > 1 else 0.0), []).append(parameter)
+    return [{"params": group, "lr": rate, "weight_decay": decay} for (rate, decay), group in found.items()]
+
+
+def warmup_linear(optimizer: optim.Optimizer, steps: int, warmup: float = 0.1) -> optim.lr_scheduler.LambdaLR:
+    """The rate rises in a straight line over the first `warmup` of all steps, then falls in one to 0 (BERT's schedule).
+
+    Step by step the rates of transformers' `get_linear_schedule_with_warmup`: the first one is 0.
+    """
+    if not 0 <= warmup <= 1:
+        raise ValueError(f"warmup is a share of all steps, 0 to 1; got {warmup}")
+    rise = round(steps * warmup)
+
+    def factor(step: int) -> float:
+        return step / rise if step < rise else max(0.0, (steps - step) / max(1, steps - rise))
+
+    return optim.lr_scheduler.LambdaLR(optimizer, factor)
+
+
+@no_grad()
+def predict(
+    model: nn.Module, features: list, pad: Callable, *, batch_size: int = 64, progress: bool = False
+) -> list[Tensor]:
+    """The logits of every example, in the order of `features`, on the CPU; `model` in evaluation mode.
+
+    features: dictionaries with "input_ids"; pad: makes a batch of some of them (`tokenizer.pad`). Examples of similar
+    length share a batch; the logits of a sequence tagger are cut to the example's own length.
+    """
+    was_training, device = model.training, next(model.parameters()).device
+    model.eval()
+    order = sorted(range(len(features)), key=lambda i: len(features[i]["input_ids"]))
+    results: list = [None] * len(features)
+    for start in progress_bar(range(0, len(order), batch_size), "predict", progress):
+        rows = order[start : start + batch_size]
+        batch = to(pad([features[i] for i in rows]), device)
+        logits = model(**{name: value for name, value in batch.items() if name != "labels"}).logits.cpu()
+        for row, i in enumerate(rows):
+            results[i] = logits[row, : len(features[i]["input_ids"])] if logits.ndim == 3 else logits[row]
+    model.train(was_training)
+    return results

@@ -1,0 +1,147 @@
+"""The text classification program, small: trains, reports, saves, predicts, resumes, and refuses what cannot work."""
+
+import json
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from minitorch.models.bert import BertConfig, BertForSequenceClassification
+
+import minitorch
+
+for library in ("tokenizers", "tqdm", "matplotlib", "sklearn"):
+    pytest.importorskip(library, reason=f"the examples need {library}: pip install minitorch[examples]")
+
+EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
+GOOD, BAD = "fine great joy fun lovely".split(), "dull awful bore mess bad".split()
+OTHER = "the a film plot actor scene is was and with".split()
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """A tiny BERT with random weights in a folder as published ones come."""
+    folder = tmp_path_factory.mktemp("bert")
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *GOOD, *BAD, *OTHER]
+    (folder / "vocab.txt").write_text("\n".join(words) + "\n")
+    minitorch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(words), hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32,
+        max_position_embeddings=32, hidden_dropout_prob=0.0, initializer_range=0.15,
+    )  # fmt: skip
+    BertForSequenceClassification(config).bert.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    rng = random.Random(0)
+    file = tmp_path_factory.mktemp("data") / "reviews.tsv"
+    lines = []
+    for i in range(160):
+        label, words = ("up", GOOD) if i % 2 else ("down", BAD)
+        text = [*rng.choices(OTHER, k=rng.randint(2, 9)), rng.choice(words)]
+        rng.shuffle(text)
+        lines.append(f"{' '.join(text)}\t{label}\n")
+    file.write_text("".join(lines))
+    return file
+
+
+@pytest.fixture(scope="module")
+def program():
+    sys.path.insert(0, str(EXAMPLES))
+    try:
+        import classify_text
+
+        yield classify_text
+    finally:
+        sys.path.remove(str(EXAMPLES))
+
+
+@pytest.fixture
+def run(program, model, data, monkeypatch):
+    def run(out, *more):
+        arguments = ["--task", "file", "--data", str(data), "--model", str(model), "--out", str(out), "--lr", "0.01"]
+        monkeypatch.setattr(sys, "argv", ["classify_text.py", *arguments, "--batch-size", "8", *map(str, more)])
+        program.common.main(program.main)
+
+    return run
+
+
+def figures(folder, name="report"):
+    return json.loads((folder / f"{name}.json").read_text())["figures"]
+
+
+@pytest.mark.parametrize("method, lr, least", [("full", 0.01, 0.9), ("lora", 0.03, 0.6)])
+def test_it_learns_saves_evaluates_and_predicts(run, tmp_path, capsys, method, lr, least):
+    run(tmp_path, "--method", method, "--lr", lr, "--epochs", 4)
+    assert figures(tmp_path)["accuracy"] > least  # the body is random: what LoRA does not change is noise
+    assert {file.name for file in tmp_path.iterdir()} == {
+        "confusion.png", "curves.png", "model", "report.json", "report.md", "settings.json",
+    }  # fmt: skip
+    assert "macro avg" in (tmp_path / "report.md").read_text()
+    run(tmp_path, "--evaluate", "--split", "train")
+    assert figures(tmp_path, "report_train")["accuracy"] > least
+    capsys.readouterr()
+    run(tmp_path, "--predict", "a lovely film", "the plot is a mess")
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.endswith("a lovely film") and second.endswith("the plot is a mess")
+    if method == "full":
+        assert first.startswith("up ") and second.startswith("down ")
+
+
+def test_the_other_methods_run(run, tmp_path):
+    for method in ("frozen", "adalora", "adapter", "prefix", "bitfit"):
+        run(tmp_path / method, "--method", method, "--epochs", 1, "--limit", 16)
+        run(tmp_path / method, "--evaluate")
+        assert figures(tmp_path / method) == figures(tmp_path / method, "report_validation")
+
+
+@pytest.mark.parametrize("method", ["full", "adalora"])
+def test_a_run_that_is_stopped_goes_on(run, program, tmp_path, monkeypatch, method):
+    options = ("--method", method, "--epochs", 3, "--limit", 40, "--accumulate", 2)
+    run(tmp_path / "whole", *options)
+    calls = iter(range(100))
+    choose = program.choices
+
+    def stop(*args):
+        if next(calls) == 1:  # in the evaluation of the second epoch
+            raise ValueError("stopped")
+        return choose(*args)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(program, "choices", stop)
+        with pytest.raises(SystemExit, match="stopped"):
+            run(tmp_path / "broken", *options)
+    with pytest.raises(SystemExit, match="begun with other settings: seed 0 -> 7"):
+        run(tmp_path / "broken", *options, "--seed", 7, "--resume")
+    run(tmp_path / "broken", *options, "--resume")
+    assert figures(tmp_path / "whole") == figures(tmp_path / "broken")
+    with pytest.raises(SystemExit, match="--resume: there is no checkpoint"):
+        run(tmp_path / "broken", *options, "--resume")
+
+
+def test_what_cannot_work_is_refused_in_one_line(run, tmp_path, data):
+    with pytest.raises(SystemExit, match="there is no saved model in"):
+        run(tmp_path, "--predict", "x")
+    with pytest.raises(SystemExit, match="--batch-size must be at least 1, got 0"):
+        run(tmp_path, "--batch-size", 0)
+    with pytest.raises(SystemExit, match="--lr must be above 0"):
+        run(tmp_path, "--lr", "-1")
+    with pytest.raises(SystemExit, match="splits train and validation, got test"):
+        run(tmp_path, "--split", "test", "--epochs", 1, "--limit", 8)
+    wrong = tmp_path / "wrong.tsv"
+    wrong.write_text("a film\tup\nno label here\n")
+    with pytest.raises(SystemExit, match=r"wrong.tsv, line 2: expected text TAB label, got 'no label here'"):
+        run(tmp_path, "--data", wrong)
+
+
+def test_help_names_every_option(program):
+    text = subprocess.run(
+        [sys.executable, str(EXAMPLES / "classify_text.py"), "--help"], capture_output=True, text=True, check=True
+    ).stdout
+    for (
+        option
+    ) in "model data device seed method out resume split evaluate predict epochs lr batch-size patience".split():
+        assert f"--{option} " in text

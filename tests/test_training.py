@@ -1,0 +1,246 @@
+"""The training loop: what it promises about accumulation, resuming, stopping, and batches of texts."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import minitorch
+from minitorch import nn, optim
+from minitorch.nn import functional as F
+from minitorch.text.batches import LengthBatches, batches, pad
+from minitorch.training import fit, parameter_groups, predict, warmup_linear
+from minitorch.utils.data import DataLoader
+
+
+class Output:
+    def __init__(self, loss, logits):
+        self.loss, self.logits = loss, logits
+
+
+class Tagger(nn.Module):
+    """Tags tokens by themselves: (B, T) -> (B, T, 3)."""
+
+    def __init__(self, dropout=0.0):
+        super().__init__()
+        self.embeddings = nn.Embedding(20, 8)
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Linear(8, 3)
+
+    def forward(self, input_ids, attention_mask=None, labels=None):
+        logits = self.head(self.dropout(self.embeddings(input_ids)))
+        return Output(None if labels is None else F.cross_entropy(logits.flatten(0, 1), labels.flatten()), logits)
+
+
+def examples(count=23, seed=0):
+    rng = np.random.default_rng(seed)
+    rows = [rng.integers(1, 20, rng.integers(1, 9)) for _ in range(count)]
+    return [{"input_ids": row.tolist(), "labels": (row % 3).tolist()} for row in rows]
+
+
+def weights(model):
+    return {name: value.numpy().copy() for name, value in model.state_dict().items()}
+
+
+def train(data, make=Tagger, **options):
+    minitorch.manual_seed(0)
+    model = make()
+    optimizer = options.pop("optimizer", optim.AdamW)(model.parameters(), lr=0.05)
+    options = {"epochs": 3, "progress": False} | options
+    schedule = warmup_linear(optimizer, 40)
+    history = fit(model, data, optimizer=optimizer, schedule=schedule, **options)
+    return model, history
+
+
+@pytest.mark.parametrize("parts", [2, 3, 5])
+def test_accumulated_batches_are_one_large_batch_though_their_label_counts_differ(parts):
+    data = examples(10)
+    data[0]["labels"] = [-100] * len(data[0]["labels"])  # this one teaches nothing, and must not count
+    bounds = np.linspace(0, len(data), parts + 1).astype(int)
+    # Adam would hide a wrong factor, SGD does not
+    small, first = train(
+        [pad(data[a:b]) for a, b in zip(bounds, bounds[1:])], optimizer=optim.SGD, accumulate=parts, clip=None
+    )
+    large, second = train([pad(data)], optimizer=optim.SGD, clip=None)
+    for name, value in weights(large).items():
+        np.testing.assert_allclose(weights(small)[name], value, rtol=1e-5, atol=1e-7)
+    assert [r["loss"] for r in first] == pytest.approx([r["loss"] for r in second], rel=1e-5)
+
+
+class Interrupted(Exception):
+    pass
+
+
+@pytest.mark.parametrize("stop_at", [1, 4, 6, 11])
+def test_a_training_that_is_resumed_ends_with_the_same_numbers(tmp_path, stop_at):
+    def make():
+        return Tagger(dropout=0.3)
+
+    def loader():
+        return batches(examples(), pad, batch_size=4)
+
+    def evaluate(model):
+        return {"score": -abs(float(model.head.weight.sum().item()))}
+
+    whole, history = train(loader(), make, evaluate=evaluate)
+    calls = 0
+
+    def loss(model, batch):
+        nonlocal calls
+        calls += 1
+        if calls > stop_at:
+            raise Interrupted
+        return model(**batch).loss
+
+    file = tmp_path / "run" / "checkpoint.ckpt"
+    with pytest.raises(Interrupted):
+        train(loader(), make, loss=loss, evaluate=evaluate, checkpoint=file, save_every=0)
+    resumed, again = train(loader(), make, evaluate=evaluate, checkpoint=file, resume=True)
+    for name, value in weights(whole).items():
+        np.testing.assert_array_equal(weights(resumed)[name], value)
+    assert [r["loss"] for r in again] == [r["loss"] for r in history]
+    assert [r["score"] for r in again] == [r["score"] for r in history]
+
+
+def test_the_best_epochs_weights_stay_and_patience_ends_the_training():
+    scores = iter([0.1, 0.5, 0.4, 0.3, 0.9])
+    seen = []
+
+    def evaluate(model):
+        assert not model.training and not minitorch.is_grad_enabled()
+        seen.append(weights(model))
+        return {"score": next(scores)}
+
+    model, history = train([pad(examples())], epochs=5, evaluate=evaluate, patience=2)
+    assert [r["score"] for r in history] == [0.1, 0.5, 0.4, 0.3]
+    for name, value in seen[1].items():
+        np.testing.assert_array_equal(weights(model)[name], value)
+    assert not model.training
+
+
+def test_a_loss_that_is_not_finite_ends_the_training_and_keeps_the_checkpoint(tmp_path):
+    file = tmp_path / "checkpoint.ckpt"
+    losses = iter([0.0, 0.0, float("nan"), 0.0])
+    with pytest.raises(FloatingPointError, match="the loss became nan in epoch 2: a lower learning rate"):
+        train(
+            [pad(examples()), pad(examples())],
+            loss=lambda model, batch: model(**batch).loss + next(losses),
+            checkpoint=file,
+        )
+    assert minitorch.load(file)["epoch"] == 1
+
+
+def test_errors(tmp_path):
+    with pytest.raises(FileNotFoundError, match="nothing to resume"):
+        train([pad(examples())], checkpoint=tmp_path / "none", resume=True)
+    with pytest.raises(ValueError, match="there is no batch to train on"):
+        train([])
+    with pytest.raises(ValueError, match="accumulate must be at least 1, got 0"):
+        train([pad(examples())], accumulate=0)
+    with pytest.raises(ValueError, match="warmup is a share of all steps"):
+        warmup_linear(optim.SGD(Tagger().parameters(), lr=1.0), 10, warmup=3)
+
+
+def test_pairs_train_too():
+    data = minitorch.utils.data.TensorDataset(minitorch.randn(20, 4), minitorch.randint(0, 3, (20,)))
+    model, history = train(
+        DataLoader(data, 5), lambda: nn.Linear(4, 3), loss=lambda model, pair: F.cross_entropy(model(pair[0]), pair[1])
+    )
+    assert history[-1]["loss"] < history[0]["loss"]
+
+
+def test_the_default_recipe_learns():
+    data = batches(examples(200), pad, batch_size=8)
+    model = Tagger()
+    history = fit(model, data, epochs=3, lr=0.05, progress=False)
+    assert history[-1]["loss"] < 0.2 and history[-1]["lr"] == 0
+
+
+def test_parameter_groups_decay_matrices_and_slow_down_towards_the_input():
+    from minitorch.models.bert import BertConfig, BertForSequenceClassification
+
+    model = BertForSequenceClassification(
+        BertConfig(vocab_size=30, hidden_size=8, num_hidden_layers=2, num_attention_heads=2, intermediate_size=16)
+    )
+    model.bert.encoder.layer[0].intermediate.dense.weight.requires_grad_(False)
+    groups = parameter_groups(model, 1.0, weight_decay=0.1, layer_decay=0.5, head_lr=3.0)
+    found = {id(p): group for group in groups for p in group["params"]}
+    rates = {
+        name: (found[id(p)]["lr"], found[id(p)]["weight_decay"])
+        for name, p in model.named_parameters()
+        if id(p) in found
+    }
+    assert rates["classifier.weight"] == rates["bert.pooler.dense.weight"] == (3.0, 0.1)
+    assert rates["classifier.bias"] == (3.0, 0.0)
+    assert rates["bert.encoder.layer.1.output.LayerNorm.weight"] == (0.5, 0.0)
+    assert rates["bert.encoder.layer.0.output.dense.weight"] == (0.25, 0.1)
+    assert rates["bert.embeddings.word_embeddings.weight"] == (0.125, 0.1)
+    frozen = "bert.encoder.layer.0.intermediate.dense.weight"
+    assert set(rates) == {name for name, _ in model.named_parameters()} - {frozen}
+
+
+def test_the_schedule_is_transformers():
+    transformers = pytest.importorskip("transformers")
+    torch = pytest.importorskip("torch")
+    theirs = torch.optim.SGD([torch.zeros(1)], lr=2.0)
+    expected = transformers.get_linear_schedule_with_warmup(theirs, 3, 29)
+    optimizer = optim.SGD([nn.Parameter(minitorch.zeros(1))], lr=2.0)
+    schedule = warmup_linear(optimizer, 29)
+    for _ in range(30):
+        assert optimizer.param_groups[0]["lr"] == pytest.approx(expected.get_last_lr()[0])
+        theirs.step(), optimizer.step(), expected.step(), schedule.step()
+
+
+# --- batches of texts ------------------------------------------------------------------------------------------------
+
+
+@given(st.lists(st.integers(1, 60), max_size=80), st.integers(1, 9), st.integers(1, 5), st.booleans())
+@settings(max_examples=60, deadline=None)
+def test_length_batches_hold_every_index_once(lengths, size, pool, shuffle):
+    sampler = LengthBatches(lengths, size, shuffle, pool)
+    found = list(sampler)
+    assert sorted(i for batch in found for i in batch) == list(range(len(lengths)))
+    assert len(found) == len(sampler)
+    assert sum(len(batch) < size for batch in found) <= 1
+    if not shuffle:
+        order = [lengths[i] for batch in found for i in batch]
+        assert order == sorted(order, reverse=True)
+
+
+def test_length_batches_save_padding_and_depend_on_the_seed_alone():
+    rng = np.random.default_rng(0)
+    lengths = rng.integers(3, 60, 2000).tolist()
+
+    def padded(found):
+        return sum(len(batch) * max(lengths[i] for i in batch) for batch in found) / sum(lengths)
+
+    minitorch.manual_seed(1)
+    sampler = LengthBatches(lengths, 16)
+    first, second = list(sampler), list(sampler)
+    assert padded(first) < 1.05 < 1.5 < padded([range(i, i + 16) for i in range(0, 2000, 16)])
+    assert first != second
+    minitorch.manual_seed(1)
+    assert list(LengthBatches(lengths, 16)) == first
+    with pytest.raises(ValueError, match="batch_size and pool must be at least 1"):
+        LengthBatches(lengths, 0)
+
+
+def test_pad():
+    batch = pad([{"input_ids": [5, 6, 7], "labels": [1, -100, 2]}, {"input_ids": [8], "labels": [0]}], pad_id=9)
+    assert {name: value.tolist() for name, value in batch.items()} == {
+        "input_ids": [[5, 6, 7], [8, 9, 9]],
+        "attention_mask": [[1, 1, 1], [1, 0, 0]],
+        "labels": [[1, -100, 2], [0, -100, -100]],
+    }
+    assert pad([{"input_ids": [5], "token_type_ids": [1], "labels": 3}])["labels"].tolist() == [3]
+
+
+def test_predict_keeps_the_order_and_the_lengths():
+    model, data = Tagger(dropout=0.5), examples(30)
+    model.train()
+    logits = predict(model, data, pad, batch_size=4)
+    assert model.training
+    model.eval()
+    for feature, row in zip(data, logits):
+        expected = model(minitorch.tensor([feature["input_ids"]])).logits[0]
+        np.testing.assert_allclose(row.numpy(), expected.detach().numpy(), rtol=1e-6)
