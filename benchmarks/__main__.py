@@ -180,6 +180,9 @@ def main() -> None:
         warnings += [f"not installed: {', '.join(missing)}"] if missing else []
     results: dict[str, dict] = {}
     workloads = chosen(args.only)
+    for workload in [w for w in workloads if torch is not None and w.lacks()]:
+        warnings.append(f"{workload.name}: left out, because {workload.needs} is not installed")
+        workloads.remove(workload)
     shape = "{desc:32}{percentage:3.0f}%|{bar}| {elapsed}<{remaining}"
     bar = tqdm(disable=None, total=len(workloads), bar_format=shape)
     for i, workload in enumerate(workloads):
@@ -222,7 +225,7 @@ def main() -> None:
     print(f"\n{about}\n\n{text}")
     for note in warnings:
         print(f"Note: {note}")
-    if torch is not None:
+    if torch is not None and results:
         medians = [timing.ratio(r["times"]["torch"], r["times"]["minitorch"])[1] for r in results.values()]
         print(f"PyTorch's time / minitorch's: {statistics.geometric_mean(medians):.2f} (geometric mean), "
               f"{min(medians):.2f} at the least")  # fmt: skip

@@ -47,6 +47,8 @@ def measure(name: str, library: str, sizes: dict, steps: int = 3) -> float:
     for _ in range(2):
         first.step()
     del first
+    if WORKLOADS[name].needs is not None:
+        WORKLOADS[name](lib, **WORKLOADS[name].tiny).step()  # imports the package
     if _forget_peak():
         before, peak = _status("VmRSS"), lambda: _status("VmHWM")
     else:

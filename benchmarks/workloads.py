@@ -7,6 +7,7 @@ inference, one update, one batch. All numbers are float32. The data come from Nu
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import inspect
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
@@ -94,6 +95,7 @@ class Workload:
     what: str
     sizes: dict[str, Any]  # other than `make`'s own defaults
     tiny: dict[str, Any]  # sizes for tests
+    needs: str | None = None  # a package that PyTorch's side is made with
 
     def __call__(self, lib: Any, dropout: bool = True, **sizes: Any) -> Job:
         sizes = {**self.sizes, **sizes}
@@ -102,15 +104,19 @@ class Workload:
         lib.manual_seed(0)
         return self.make(lib, **sizes)
 
+    def lacks(self) -> bool:
+        """Whether PyTorch's side cannot be made here."""
+        return self.needs is not None and importlib.util.find_spec(self.needs) is None
+
 
 WORKLOADS: dict[str, Workload] = {}
 
 
-def workload(name: str, what: str, tiny: dict[str, Any], **sizes: Any) -> Callable:
+def workload(name: str, what: str, tiny: dict[str, Any], needs: str | None = None, **sizes: Any) -> Callable:
     """Puts a function into the table; used twice on it (the lower one comes first), of different sizes."""
 
     def register(make: Callable) -> Callable:
-        WORKLOADS[name] = Workload(name, make, what, sizes, tiny)
+        WORKLOADS[name] = Workload(name, make, what, sizes, tiny, needs)
         return make
 
     return register
@@ -289,6 +295,28 @@ def bert_infer(lib, layers=6, width=384, heads=12, batch=32, length=128, vocab=3
     return Inference(
         lib, lambda ids, mask: model(ids, attention_mask=mask).last_hidden_state, arrays, model, products=products
     )
+
+
+@workload("minilm", "fine-tuning of MiniLM: 6 layers, width 384, 12 heads, 32x64 tokens, some padding, 2 classes, dropout 0.1, "
+          "AdamW, clipping; beside PyTorch with transformers", TINY_BERT, needs="transformers")  # fmt: skip
+def minilm(lib, layers=6, width=384, heads=12, batch=32, length=64, vocab=30522, classes=2, dropout=0.1):
+    rng = random()
+    models = importlib.import_module("transformers") if lib.__name__ == "torch" else code(lib, "models.bert")
+    config = bert_config(models, vocab, width, layers, heads, length, dropout)
+    config.num_labels = classes
+    model = models.BertForSequenceClassification(config).train()
+    names = ("input_ids", "attention_mask", "token_type_ids", "labels")
+    arrays = []
+    for _ in range(BATCHES):
+        mask = (np.arange(length) < rng.integers(3 * length // 4, length + 1, batch)[:, None]).astype(np.int64)
+        ids = rng.integers(5, vocab, (batch, length)) * mask
+        arrays.append((ids, mask, np.zeros_like(ids), rng.integers(0, classes, batch)))
+    return Job(
+        lib, lambda *batch: model(**dict(zip(names, batch))).loss, arrays, model,
+        lib.optim.AdamW(model.parameters(), lr=5e-5), 1.0,
+        bert_products(batch, length, width, layers, heads, True)
+        + floor.linear(batch, width, width) + floor.linear(batch, width, classes),
+    )  # fmt: skip
 
 
 @workload("optim", "one AdamW step over 10 million parameters in 100 tensors", {"tensors": 3, "shape": (4, 5)})

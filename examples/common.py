@@ -51,7 +51,7 @@ def options(
     add(
         "--data",
         metavar="FOLDER",
-        help="where the data's files are (default: the folder in $MINITORCH_DATA, or a download)",
+        help="the folder with the data set's files (default: its folder in $MINITORCH_DATA, else a download)",
     )
     add("--device", default="cpu", help="cpu or cuda (default: cpu)")
     add("--seed", type=int, default=0, help="random seed (default: 0)")
@@ -75,6 +75,11 @@ def options(
         add("--method", choices=METHODS, default="full", help=f"what is trained (default: full). {ways}")
         add("--model", default=MODEL, help=f"a folder or a hub id with pretrained weights (default: {MODEL})")
     return parser
+
+
+def learning_rate(method: str, full: float) -> float:
+    """The highest rate for a method, given that of full fine-tuning."""
+    return full * RATES[method]
 
 
 def pretrained(kind: type, name: str, label2id: dict[str, int]) -> nn.Module:
@@ -154,12 +159,16 @@ class Run:
         print(text, flush=True)
         self.text.append(text)
 
+    def prefix(self, name: str) -> str:
+        """A file's name; with --evaluate the split's name behind it, so that the training's own files stay."""
+        return f"{name}_{self.args.split or 'validation'}" if self.args.evaluate else name
+
     def finish(self) -> None:
         """report.md: all that was said; report.json: settings and figures, for programs. The checkpoint goes.
 
         Of `--evaluate`: the same in files with the split's name.
         """
-        name = f"report_{self.args.split or 'validation'}" if self.args.evaluate else "report"
+        name = self.prefix("report")
         (self.folder / f"{name}.md").write_text("\n".join(self.text) + "\n", encoding="utf-8")
         result = {"command": " ".join(sys.argv), "settings": vars(self.args), "figures": self.figures}
         (self.folder / f"{name}.json").write_text(
@@ -171,7 +180,7 @@ class Run:
         print(f"{time.perf_counter() - self.start:.0f} s. In {self.folder}: {files}")
 
     def per_class(self, labels: Sequence[int], predictions: Sequence[int], classes: Sequence[str]) -> None:
-        """scikit-learn's table of the classes, and a confusion matrix as confusion.png."""
+        """scikit-learn's table of the classes, and a confusion matrix as a picture."""
         from plots import plot_confusion
         from sklearn.metrics import classification_report, f1_score
 
@@ -185,7 +194,7 @@ class Run:
         self.figures["macro_f1"] = float(
             f1_score(labels, predictions, labels=numbers, average="macro", zero_division=0)
         )
-        plot_confusion(labels, predictions, classes, self.folder / "confusion.png")
+        plot_confusion(labels, predictions, classes, self.folder / f"{self.prefix('confusion')}.png")
 
 
 NOT_SETTINGS = ("out", "resume", "predict", "evaluate", "split", "device", "data")
@@ -219,7 +228,7 @@ def main(program) -> None:
     """Run it; what a user can mend ends with one line, not with a traceback."""
     try:
         program()
-    except (ValueError, FileNotFoundError, ImportError, LoadError, FloatingPointError) as error:
+    except (ValueError, OSError, ImportError, LoadError, FloatingPointError) as error:
         raise SystemExit(f"{Path(sys.argv[0]).name}: {error}") from None
     except KeyboardInterrupt:
         raise SystemExit("\nstopped; --resume goes on from the last checkpoint, if there is one yet") from None

@@ -167,8 +167,9 @@ class Tensor:
         return bool(self.array.flags.c_contiguous)
 
     def data_ptr(self) -> int:
-        pointer: Any = getattr(self.array, "data", None)
-        return pointer.ptr if hasattr(pointer, "ptr") else self.array.__array_interface__["data"][0]
+        if hasattr(self.array, "__array_interface__"):  # `.data` is none for bfloat16
+            return self.array.__array_interface__["data"][0]
+        return self.array.data.ptr
 
     def is_floating_point(self) -> bool:
         return self.dtype.is_floating_point

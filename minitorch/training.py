@@ -246,7 +246,7 @@ def parameter_groups(
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
-        above = layers + 1 - layer_of(name, layers)
+        above = layers + 1 - (layer_of(name, layers) or 0)
         rate = lr * layer_decay**above if above else head_lr or lr
         found.setdefault((rate, weight_decay if parameter.ndim > 1 else 0.0), []).append(parameter)
     return [{"params": group, "lr": rate, "weight_decay": decay} for (rate, decay), group in found.items()]

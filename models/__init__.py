@@ -1,1 +1,4 @@
-"""Models, one file each: mlp, transformer, bert. Each builds on the public API only."""
+"""Models, one file each: mlp, lstm, resnet, transformer, bert, gpt. Each builds on the public API only.
+
+pretrained.py: loading and saving weights as they are published; generation.py: sampling and beam search.
+"""

@@ -31,7 +31,7 @@ class BertConfig(PreTrainedConfig):
     model_type = "bert"
     only = {
         "position_embedding_type": "absolute", "is_decoder": False, "add_cross_attention": False,
-        "is_encoder_decoder": False, "tie_word_embeddings": True, "chunk_size_feed_forward": 0,
+        "is_encoder_decoder": False, "tie_word_embeddings": True, "chunk_size_feed_forward": 0, "pruned_heads": {},
     }  # fmt: skip
     metadata = frozenset({
         "directionality", "pooler_fc_size", "pooler_num_attention_heads", "pooler_num_fc_layers", "pooler_size_per_head",
@@ -119,7 +119,7 @@ SequenceClassifierOutput = TokenClassifierOutput = NextSentencePredictorOutput =
 @dataclass
 class MaskedLMOutput(ModelOutput):
     loss: Tensor | None = None
-    logits: Tensor | None = None  # (B, T, V); with labels (M, V), the rows of labels != -100
+    logits: Tensor | None = None  # (B, T, V)
     hidden_states: tuple | None = None
     attentions: tuple | None = None
 
@@ -500,6 +500,8 @@ class BertForQuestionAnswering(BertPreTrainedModel):
 
     def __init__(self, config):
         super().__init__(config)
+        if config.num_labels != 2:
+            raise ValueError(f"question answering has two scores for a token: num_labels=2, not {config.num_labels}")
         self.bert = BertModel(config, add_pooling_layer=False)
         self.qa_outputs = nn.Linear(config.hidden_size, 2)
         self.init_weights(self.qa_outputs)

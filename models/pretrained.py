@@ -76,9 +76,10 @@ class PreTrainedConfig:
 
 
 METADATA = {  # of every Hugging Face configuration: nothing that changes the network
-    "_name_or_path", "architectures", "bos_token_id", "dtype", "eos_token_id", "finetuning_task", "gradient_checkpointing",
-    "id2label", "label2id", "model_type", "num_labels", "output_attentions", "output_hidden_states", "pad_token_id",
-    "problem_type", "return_dict", "torch_dtype", "transformers_version", "use_cache",
+    "_name_or_path", "_num_labels", "architectures", "bos_token_id", "dtype", "eos_token_id", "finetuning_task",
+    "gradient_checkpointing", "id2label", "label2id", "model_type", "num_labels", "output_attentions",
+    "output_hidden_states", "output_past", "pad_token_id", "problem_type", "return_dict", "task_specific_params",
+    "torch_dtype", "torchscript", "transformers_version", "use_cache",
 }  # fmt: skip
 
 
@@ -243,6 +244,12 @@ class PreTrained(nn.Module):
                 f"weights of {source} do not have the shape that {type(self).__name__} with this configuration has:\n"
                 f"{lines}\nIf a head for other labels is wanted, ignore_mismatched_sizes=True begins it anew"
             )
+        for name, (key, value) in given.items():
+            if value.is_floating_point() != own[name].is_floating_point():
+                raise ValueError(
+                    f"{source} holds {key} as {value.dtype}, {type(self).__name__} as {own[name].dtype}: a quantised "
+                    "model's weights mean other numbers; load the model in float16, bfloat16 or float32"
+                )
         given = {name: (key, value) for name, (key, value) in given.items() if value.shape == own[name].shape}
         self._check_body(missing, unexpected, source)
 
@@ -355,16 +362,20 @@ def resolve(name_or_folder, filename):
 def written_aside(folder):
     """A new folder to write into. When the block ends well, it or its files get the place they are meant for."""
     parent, name = os.path.split(folder)
+    there = os.path.isdir(folder)
     os.makedirs(parent, exist_ok=True)
-    aside = os.path.join(parent, f".{name[:50]}.{os.urandom(6).hex()}.minitorch-tmp")
+    aside = os.path.join(folder if there else parent, f".{name[:50]}.{os.urandom(6).hex()}.minitorch-tmp")
     os.mkdir(aside)
     try:
         yield aside
-        if not os.path.isdir(folder):
-            os.rename(aside, folder)
-        else:
+        if there:
             for file in sorted(os.listdir(aside), key=lambda file: (file == INDEX, file == CONFIG)):  # weights first
                 os.replace(os.path.join(aside, file), os.path.join(folder, file))
+        else:
+            os.rename(aside, folder)
+        descriptor = os.open(parent, os.O_RDONLY)
+        os.fsync(descriptor)  # the new name, too, survives a power cut
+        os.close(descriptor)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
 

@@ -2,13 +2,19 @@
 arXiv:1512.03385
 
 Parameter names, their order, and the weights that a seed gives are those of torchvision's `resnet18` ... `resnet152`,
-so their state_dicts load: `resnet18().load_state_dict(weights)`.
+so their state_dicts load: `resnet18().load_state_dict(weights)`. Published weights come by `ResNet.from_pretrained`.
 
 Shapes: B images of C channels and H x W points. The sizes in comments are for 224 x 224 points.
 """
 
+import dataclasses
+import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
+
+from minitorch.models import pretrained
+from minitorch.models.pretrained import PreTrained, read_labels
 
 from minitorch import nn
 
@@ -85,6 +91,9 @@ class Bottleneck(nn.Module):
         return self.relu(y)
 
 
+BLOCKS = {"basic": BasicBlock, "bottleneck": Bottleneck}
+
+
 @dataclass
 class ResNetConfig:
     """The defaults are ResNet-18.
@@ -92,6 +101,9 @@ class ResNetConfig:
     `zero_init_residual`: the last norm of each block starts at 0, so that at first every block passes on its input.
     `groups`, `width_per_group`: ResNeXt (arXiv:1611.05431) and wide networks (arXiv:1605.07146), of Bottlenecks.
     `replace_stride_with_dilation`: for layers 2, 3, 4; True keeps the resolution and spreads the convolutions instead.
+    `width`: channels of the first layer; each further one has twice as many.
+    `small_images`: the first convolution is a 3x3 one that keeps the resolution, for images of about 32 points.
+    `id2label`: the classes' names.
     """
 
     block: type[nn.Module] = BasicBlock
@@ -102,6 +114,10 @@ class ResNetConfig:
     width_per_group: int = 64
     replace_stride_with_dilation: tuple[bool, ...] = (False, False, False)
     norm_layer: Callable[..., nn.Module] = nn.BatchNorm2d
+    in_channels: int = 3
+    width: int = 64
+    small_images: bool = False
+    id2label: dict[int, str] | None = None
 
     def __post_init__(self):
         if len(self.layers) != 4:
@@ -111,27 +127,93 @@ class ResNetConfig:
                 "replace_stride_with_dilation should be None or a 3-element tuple, "
                 f"got {self.replace_stride_with_dilation}"
             )
+        if self.id2label is not None:
+            self.id2label = read_labels(self.id2label)
+            if len(self.id2label) != self.num_classes:
+                raise ValueError(f"num_classes={self.num_classes}, but id2label names {len(self.id2label)} classes")
+
+    def to_dict(self):
+        """A dictionary for config.json, which from_dict() reads."""
+        if self.norm_layer is not nn.BatchNorm2d:
+            raise ValueError(
+                f"only a ResNet with BatchNorm2d can be saved with its configuration, not {self.norm_layer}"
+            )
+        values = {
+            field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.name != "norm_layer"
+        }
+        return {"model_type": "resnet", **values, "block": next(k for k, v in BLOCKS.items() if v is self.block)}
+
+    @classmethod
+    def from_dict(cls, values):
+        known = {field.name: field.default for field in dataclasses.fields(cls) if field.name != "norm_layer"}
+        kept = {name: value for name, value in values.items() if name in known}
+        for name, value in kept.items():
+            default = known[name]
+            many = isinstance(default, tuple)
+            kind = type(default[0] if many else default)
+            if many and not isinstance(value, (list, tuple)):
+                raise ValueError(f"ResNetConfig: {name} must be a list, got {value!r}")
+            for one in value if many else [value]:
+                if kind in (int, bool) and (type(one) is not kind or one < 0):
+                    raise ValueError(f"ResNetConfig: {name} must be of the type {kind.__name__}, got {value!r}")
+            kept[name] = tuple(value) if many else value
+        block = kept.pop("block", "basic")
+        if block not in list(BLOCKS):
+            raise ValueError(f"ResNetConfig: block {block!r} is unknown; there are {', '.join(BLOCKS)}")
+        return cls(BLOCKS[block], **kept)
+
+    @classmethod
+    def from_weights(cls, weights):
+        """The network that has weights of these names and shapes. They do not show dilation, nor strides but the usual ones."""
+        shapes = {name: tuple(value.shape) for name, value in weights.items()}
+        layers = tuple(
+            len({name.split(".")[1] for name in shapes if re.fullmatch(rf"layer{i}\.\d+\.conv1\.weight", name)})
+            for i in range(1, 5)
+        )
+        stem, first = shapes.get("conv1.weight", ()), shapes.get("layer1.0.conv2.weight", ())
+        whole = len(stem) == len(first) == 4 and 0 not in stem + first and first[0] % first[1] == 0
+        if not (all(layers) and whole):
+            raise ValueError(
+                "these are not the weights of a ResNet in torchvision's naming (conv1.weight, layer1.0.conv1.weight, ... "
+                f"layer4.0.conv2.weight, fc.weight); there are {', '.join(list(shapes)[:6])}, ..."
+            )
+        bottleneck, width = "layer1.0.conv3.weight" in shapes, stem[0]
+        groups = first[0] // first[1] if bottleneck else 1
+        return cls(
+            Bottleneck if bottleneck else BasicBlock,
+            layers,
+            num_classes=(shapes.get("fc.weight") or (1000,))[0],
+            groups=groups,
+            width_per_group=64 * first[0] // (groups * width) if bottleneck else 64,
+            in_channels=stem[1],
+            width=width,
+            small_images=stem[2] == 3,
+        )
 
 
-class ResNet(nn.Module):
-    """x: (B, 3, H, W) -> (B, num_classes)"""
+class ResNet(PreTrained):
+    """x: (B, in_channels, H, W) -> (B, num_classes)"""
+
+    config_class = ResNetConfig
+    optional_keys = (r"^fc\.",)
 
     def __init__(self, config):
-        super().__init__()
-        self.config = config
-        self.inplanes = 64  # channels so far, while the layers are made
+        super().__init__(config)
+        width = config.width
+        self.inplanes = width  # channels so far, while the layers are made
         self.dilation = 1
         dilate = config.replace_stride_with_dilation
-        self.conv1 = nn.Conv2d(3, 64, 7, stride=2, padding=3, bias=False)
-        self.bn1 = config.norm_layer(64)
+        kernel, stride = (3, 1) if config.small_images else (7, 2)
+        self.conv1 = nn.Conv2d(config.in_channels, width, kernel, stride, padding=kernel // 2, bias=False)
+        self.bn1 = config.norm_layer(width)
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
-        self.layer1 = self._make_layer(64, config.layers[0])
-        self.layer2 = self._make_layer(128, config.layers[1], 2, dilate[0])
-        self.layer3 = self._make_layer(256, config.layers[2], 2, dilate[1])
-        self.layer4 = self._make_layer(512, config.layers[3], 2, dilate[2])
+        self.layer1 = self._make_layer(width, config.layers[0])
+        self.layer2 = self._make_layer(2 * width, config.layers[1], 2, dilate[0])
+        self.layer3 = self._make_layer(4 * width, config.layers[2], 2, dilate[1])
+        self.layer4 = self._make_layer(8 * width, config.layers[3], 2, dilate[2])
         self.avgpool = nn.AdaptiveAvgPool2d((1, 1))
-        self.fc = nn.Linear(512 * config.block.expansion, config.num_classes)
+        self.fc = nn.Linear(8 * width * config.block.expansion, config.num_classes)
         self._initialize()
 
     def _make_layer(self, planes, blocks, stride=1, dilate=False):
@@ -162,6 +244,71 @@ class ResNet(nn.Module):
                 if last and getattr(module, last).weight is not None:
                     nn.init.constant_(getattr(module, last).weight, 0)
 
+    def init_weights(self, module):
+        """What no file gives keeps the numbers that __init__ drew."""
+
+    @classmethod
+    def from_pretrained(
+        cls, name_or_folder, *, config=None, ignore_mismatched_sizes=False, dtype=None, device="cpu",
+        output_loading_info=False, **config_overrides,
+    ):  # fmt: skip
+        """The network in a local folder, in one .safetensors file, or of a hub id ("owner/name"), in evaluation mode.
+
+        The weights are named as torchvision's or as Hugging Face's ResNetForImageClassification's. Where config.json is
+        not one that `save_pretrained` wrote, their shapes tell which network it is. config_overrides: num_classes=10
+        begins `fc` anew, with a warning; in_channels=1 or 3 also takes a network for colour to grey images, and back.
+        """
+        weights = read_weights(name_or_folder)
+        fresh = dict(config_overrides)
+        if config is None:
+            config = cls.read_config(name_or_folder, weights)
+        if fresh.get("id2label"):
+            fresh.setdefault("num_classes", len(fresh["id2label"]))
+        elif fresh.get("num_classes", config.num_classes) != config.num_classes:
+            fresh["id2label"] = None
+        wanted = dataclasses.replace(config, **fresh)
+        if wanted.num_classes != config.num_classes:
+            weights = {name: value for name, value in weights.items() if not name.startswith("fc.")}
+        if "conv1.weight" in weights:
+            weights["conv1.weight"] = for_channels(weights["conv1.weight"], wanted.in_channels)
+        model = cls(wanted)
+        if dtype is not None:
+            model.to(dtype)
+        for name, value in model.state_dict().items():
+            if name.endswith("num_batches_tracked"):  # files from before it was counted lack it
+                weights.setdefault(name, value)
+        info = model._load_pretrained(weights, os.fspath(name_or_folder), ignore_mismatched_sizes)
+        model.to(device).eval()
+        return (model, info) if output_loading_info else model
+
+    @classmethod
+    def read_config(cls, name_or_folder, weights):
+        """From config.json if it is one of ours, otherwise from the weights, with the classes' names if there are any."""
+        values = {}
+        if not os.path.isfile(os.path.expanduser(name_or_folder)):
+            try:
+                values = pretrained.read_json(pretrained.resolve(name_or_folder, pretrained.CONFIG))
+            except FileNotFoundError:
+                pass
+        kind = values.get("model_type", "resnet")
+        if kind != "resnet":
+            raise ValueError(
+                f"{cls.__name__}: {name_or_folder}'s config.json says model_type {kind!r}, expected 'resnet'"
+            )
+        config = cls.config_class.from_weights(weights)
+        if "block" in values:
+            said = cls.config_class.from_dict(values)
+            for name in "block layers num_classes groups width_per_group in_channels width small_images".split():
+                a, b = getattr(said, name), getattr(config, name)
+                if a != b and (name != "num_classes" or "fc.weight" in weights):
+                    raise ValueError(f"{name_or_folder}: config.json says {name}={a}, the weights are of {name}={b}")
+            return said
+        if values.get("downsample_in_bottleneck") or values.get("hidden_act", "relu") != "relu":
+            raise ValueError(f"{cls.__name__}: downsample_in_bottleneck and activations but relu are not supported")
+        if isinstance(values.get("id2label"), dict) and len(values["id2label"]) == config.num_classes:
+            config = dataclasses.replace(config, id2label=values["id2label"])
+        return config
+
     def forward(self, x):
         x = self.maxpool(self.relu(self.bn1(self.conv1(x))))  # (B, 64, 56, 56)
         x = self.layer1(x)
@@ -170,6 +317,55 @@ class ResNet(nn.Module):
         x = self.layer4(x)  # (B, 512 e, 7, 7)
         x = self.avgpool(x).flatten(1)  # (B, 512 e)
         return self.fc(x)
+
+
+HUGGING_FACE = (  # their names -> torchvision's
+    (r"^resnet\.", ""),
+    (r"^embedder\.embedder\.convolution\.", "conv1."),
+    (r"^embedder\.embedder\.normalization\.", "bn1."),
+    (r"^encoder\.stages\.(\d+)\.layers\.", lambda found: f"layer{int(found[1]) + 1}."),
+    (r"\.shortcut\.convolution\.", ".downsample.0."),
+    (r"\.shortcut\.normalization\.", ".downsample.1."),
+    (r"\.layer\.(\d)\.convolution\.", lambda found: f".conv{int(found[1]) + 1}."),
+    (r"\.layer\.(\d)\.normalization\.", lambda found: f".bn{int(found[1]) + 1}."),
+    (r"^classifier\.1\.", "fc."),
+)
+
+
+def read_weights(name_or_folder):
+    """{name: tensor}, in torchvision's naming."""
+    from minitorch.serialization import load_safetensors
+
+    name = os.path.expanduser(os.fspath(name_or_folder))
+    if os.path.isfile(name):
+        weights = load_safetensors(name)  # which refuses pickles, and says how to convert them
+    else:
+        if os.path.isdir(name) and not any(file.endswith(".safetensors") for file in os.listdir(name)):
+            for file in os.listdir(name):
+                if file.endswith((".pth", ".pt")):
+                    load_safetensors(os.path.join(name, file))
+        weights = pretrained.read_weights(name_or_folder)
+    if not any(key.startswith(("resnet.embedder.", "embedder.")) for key in weights):
+        return weights
+    renamed = {}
+    for key, value in weights.items():
+        for pattern, name in HUGGING_FACE:
+            key = re.sub(pattern, name, key)
+        renamed[key] = value
+    return renamed
+
+
+def for_channels(weight, channels):
+    """The first convolution for images of other channels.        weight: (F, C, k, k) -> (F, channels, k, k)
+
+    A grey image then gives what the same image in three equal colours gave; a colour image, what its grey mean gave.
+    """
+    C = weight.shape[1]
+    if channels == 1 and C > 1:
+        return weight.sum(1, keepdim=True)
+    if C == 1 and channels > 1:
+        return weight.repeat(1, channels, 1, 1) / channels
+    return weight
 
 
 def resnet18(**options):

@@ -279,13 +279,13 @@ def test_a_download_that_goes_wrong_leaves_everything_as_it_was(tmp_path, monkey
             (b"ann\n", "stopped: expected 4 bytes at most, more came"),
         ):
             offered(monkeypatch, "names", names__txt=(data, f"{address}/names.txt"))
-            with pytest.raises(RuntimeError, match=message) as error:
+            with pytest.raises(ConnectionError, match=message) as error:
                 datasets.names(root)
             assert "Put it under this name in that folder. Source: the authors" in str(error.value)
         offered(monkeypatch, "names", names__txt=(b"", f"{address}/nowhere.txt"))
-        with pytest.raises(RuntimeError, match="(?s)Error downloading names.txt:.*404.*there is no names.txt in"):
+        with pytest.raises(ConnectionError, match="(?s)Error downloading names.txt:.*404.*there is no names.txt in"):
             datasets.names(root)
-    with pytest.raises(RuntimeError, match="Error downloading names.txt"):  # nobody answers any more
+    with pytest.raises(ConnectionError, match="Error downloading names.txt"):  # nobody answers any more
         datasets.names(root)
     assert [f.name for f in root.iterdir()] == ["other"]
 

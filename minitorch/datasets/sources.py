@@ -211,7 +211,8 @@ def find(name: str, file: str, root: str | os.PathLike | None = None, *, check: 
         else:
             download([url], target, sha256, size or None)
     except RuntimeError as error:
-        raise RuntimeError(f"{error}\n{looked}. {put}") from None
+        kind = LoadError if isinstance(error, LoadError) else ConnectionError
+        raise kind(f"{error}\n{looked}. {put}") from None
     return target
 
 

@@ -6,7 +6,9 @@ From the same seed they draw the numbers that PyTorch draws, in the same order.
 """
 
 import math
+import threading
 import warnings
+from contextlib import contextmanager
 
 import numpy as np
 
@@ -49,16 +51,36 @@ def _fan(tensor, mode):
     return _fans(tensor)[modes.index(mode.lower())]
 
 
+class _Draws(threading.local):
+    wanted = True
+
+
+_draws = _Draws()
+
+
+@contextmanager
+def no_draws():
+    """Modules made within it are not filled with random numbers: for those whose weights are loaded next.
+
+    It saves most of the time that making them takes, and the random stream stays where it is.
+    """
+    before, _draws.wanted = _draws.wanted, False
+    try:
+        yield
+    finally:
+        _draws.wanted = before
+
+
 @no_grad()
 def uniform_(tensor, a=0.0, b=1.0, generator=None):
     """U(a, b)."""
-    return tensor.uniform_(a, b, generator=generator)
+    return tensor.uniform_(a, b, generator=generator) if _draws.wanted else tensor
 
 
 @no_grad()
 def normal_(tensor, mean=0.0, std=1.0, generator=None):
     """N(mean, std^2)."""
-    return tensor.normal_(mean, std, generator=generator)
+    return tensor.normal_(mean, std, generator=generator) if _draws.wanted else tensor
 
 
 @no_grad()

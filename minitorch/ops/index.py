@@ -595,9 +595,15 @@ def topk(input, k, dim=-1, largest=True, sorted=True):
     n = input.array.shape[d] if input.ndim else 1
     if not 0 <= k <= n:
         raise RuntimeError(f"selected index k out of range: topk(): expected 0 <= k <= {n}, got {k}")
+    from .reduce import ValuesIndices
+
+    if 0 < 8 * k < n and n >= 100:  # most elements need no sorting
+        order = input.xp.argpartition(input.array, n - k if largest else k - 1, axis=d)
+        found = wrap(input.xp.sort(order.take(range(n - k, n) if largest else range(k), axis=d), axis=d))
+        values, order = sort(input.gather(d, found), d, descending=largest)
+        return ValuesIndices(values, found.gather(d, order))
     values, indices = sort(input, d, descending=largest)
     if not input.ndim:
         return values, indices
-    from .reduce import ValuesIndices
 
     return ValuesIndices(*(t.narrow(d, 0, k).contiguous() for t in (values, indices)))

@@ -5,10 +5,11 @@ The change of a weight has the form of a singular value decomposition, P Lambda 
     y = x W^T + b + s ((D(x) A^T) * e) B^T      A = Q: (r, in)   e = diag(Lambda): (r,)   B = P: (out, r)
     s = alpha / r
 
-e begins zero, A and B random; a regulariser keeps the rows of A and the columns of B near to orthonormal, so that e_i
-says how much triplet i, (B[:, i], e_i, A[i]), does:
+e begins zero, A and B random with orthonormal rows and columns; a regulariser keeps them nearly so, so that e_i says how
+much triplet i, (B[:, i], e_i, A[i]), does:
 
-    R = weight * mean over all matrices of |A A^T - I|_F and |B^T B - I|_F        added to the loss in training
+    R = weight * mean over all matrices of |A A^T - I|^2 and |B^T B - I|^2 (Frobenius)      added to the loss in training
+    dA = 4 weight / count * (A A^T - I) A                                                   and dB in the same way
 
 The gradients, with u = D(x) A^T and v = u * e, both (..., r), leading axes as rows:
 
@@ -95,9 +96,12 @@ class AdaLoraLinear(DeltaLayer):
         where = {"device": base_layer.weight.device, "dtype": base_layer.weight.dtype}
         self.r, self.scaling = r, alpha / ((init_r or r) + 1e-5)  # peft's 1e-5: its files have the same outputs here
         self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
-        self.lora_A = nn.Parameter(minitorch.randn(r, inputs, **where) * 0.02)
+        self.lora_A = nn.Parameter(minitorch.empty(r, inputs, **where))
         self.lora_E = nn.Parameter(minitorch.zeros((r, 1), **where))
-        self.lora_B = nn.Parameter(minitorch.randn(outputs, r, **where) * 0.02)
+        self.lora_B = nn.Parameter(minitorch.empty(outputs, r, **where))
+        if r:  # a file may say that no triplet stays
+            nn.init.orthogonal_(self.lora_A)
+            nn.init.orthogonal_(self.lora_B)
         for part in PARTS:  # buffers: a checkpoint keeps them
             self.register_buffer(f"sensitivity_{part}", minitorch.zeros_like(self.part(part)))
             self.register_buffer(f"uncertainty_{part}", minitorch.zeros_like(self.part(part)))
@@ -177,7 +181,7 @@ class AdaLoraModel(LoraModel):
             if layer.r:
                 eye = minitorch.eye(layer.r, dtype=layer.lora_A.dtype, device=layer.lora_A.device)
                 for gram in (layer.lora_A @ layer.lora_A.T, layer.lora_B.T @ layer.lora_B):  # (r, r)
-                    terms.append((gram - eye).square().sum().sqrt())
+                    terms.append((gram - eye).square().sum())
         return self.settings.orth_reg_weight * minitorch.stack(terms).mean() if terms else minitorch.tensor(0.0)
 
     def budget(self, step: int) -> int:

@@ -51,6 +51,13 @@ class PeftConfig:
     def to_dict(self) -> dict[str, Any]:
         return {"peft_type": self.peft_type, **dataclasses.asdict(self)}
 
+    @staticmethod
+    def from_pretrained(folder_or_hub_id: Any) -> "PeftConfig":
+        """The settings in a folder's or hub id's adapter_config.json, as the class of their method."""
+        from .model import read_config
+
+        return read_config(folder_or_hub_id)
+
     @classmethod
     def from_dict(cls, values: dict[str, Any]):
         """The settings of an adapter_config.json. One that is in use there and does not exist here is an error."""
@@ -110,6 +117,11 @@ def ends_with(name: str, suffix: str) -> bool:
     return name == suffix or name.endswith("." + suffix)
 
 
+def is_inside(name: str, module: str) -> bool:
+    """Whether `name` is a module whose name ends with `module`, or a part of one."""
+    return f".{module}." in f".{name}."
+
+
 def find_modules(
     model: nn.Module, config: Any, defaults: dict[str, list[str]], kinds=is_linear
 ) -> dict[str, nn.Module]:
@@ -126,7 +138,7 @@ def find_modules(
             f"{type(model).__name__} has no default target_modules: say which of its modules to change; there are "
             f"{listing(possible)}"
         )
-    free = [name for name in names if not any(ends_with(name, saved) for saved in config.modules_to_save or ())]
+    free = [name for name in names if not any(is_inside(name, saved) for saved in config.modules_to_save or ())]
     excluded = getattr(config, "exclude_modules", None) or []
     free = [name for name in free if not matches(name, excluded)]
     if wanted == "all-linear":

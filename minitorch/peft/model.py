@@ -149,21 +149,10 @@ class PeftModel(nn.Module):
     @classmethod
     def from_pretrained(cls, model, folder_or_hub_id, *, is_trainable=False) -> "PeftModel":
         """`model` with the adapter of a folder or hub id in it; in evaluation mode, and frozen unless is_trainable."""
-        from minitorch.models.pretrained import read_json
-
-        path = resolve(folder_or_hub_id, CONFIG)
-        values = read_json(path)
-        kind = values.get("peft_type")
-        if kind not in TUNERS:
-            raise ValueError(f"{path}: peft_type {kind!r} is unknown; minitorch has {', '.join(TUNERS)}")
+        config = read_config(folder_or_hub_id, inference_mode=not is_trainable)
         weights = resolve(folder_or_hub_id, WEIGHTS)
         tensors = load_safetensors(weights)
-        try:
-            made_by: type[PeftConfig] = TUNERS[kind].config_class
-            config = made_by.from_dict({**values, "inference_mode": not is_trainable})
-            check_sizes(config, tensors)
-        except ValueError as error:
-            raise ValueError(f"{path}: {error}") from None
+        check_sizes(config, tensors, weights)
         peft_model = cls(model, config)
         try:
             peft_model.base_model.load_adapter(tensors, str(folder_or_hub_id))
@@ -176,9 +165,25 @@ class PeftModel(nn.Module):
 ADDED = (TunerLayer, ModulesToSaveWrapper)
 
 
-def check_sizes(config, tensors) -> None:
+def read_config(folder_or_hub_id, **changes) -> PeftConfig:
+    """The settings in adapter_config.json, some of them changed."""
+    from minitorch.models.pretrained import read_json
+
+    path = resolve(folder_or_hub_id, CONFIG)
+    values = read_json(path)
+    kind = values.get("peft_type")
+    if kind not in TUNERS:
+        raise ValueError(f"{path}: peft_type {kind!r} is unknown; minitorch has {', '.join(TUNERS)}")
+    try:
+        return TUNERS[kind].config_class.from_dict({**values, **changes})
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def check_sizes(config, tensors, path) -> None:
     """No size in a file's settings may be above all sizes in its tensors: it would be allocated before they are compared."""
     largest = max((size for tensor in tensors.values() for size in tensor.shape), default=0)
-    for name in ("r", "num_virtual_tokens", "bottleneck"):
-        if config.peft_type != "ADALORA" and getattr(config, name, 0) > largest:
-            raise ValueError(f"{name}={getattr(config, name)}, but no tensor in {WEIGHTS} is of such a size")
+    for name in ("r", "num_virtual_tokens", "bottleneck", "init_r"):
+        size = getattr(config, name, 0)
+        if size > largest and not (config.peft_type == "ADALORA" and name == "r"):
+            raise ValueError(f"{path}: {name}={size} in {CONFIG}, but no tensor in the file is of such a size")

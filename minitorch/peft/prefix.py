@@ -141,7 +141,7 @@ class PrefixModel(Tuner):
         p, text = self.prompt_encoder.tokens, given.get("input_ids")
         text = given["inputs_embeds"] if text is None else text
         B, T = text.shape[:2]
-        most = self.settings_of_model().max_position_embeddings
+        most = self.model.config.max_position_embeddings
         if T + p > most:
             raise ValueError(
                 f"texts of {T} tokens and a prefix of {p} are more than the model's {most} positions: "
@@ -178,9 +178,6 @@ class PrefixModel(Tuner):
     def clear(self, *_):
         for place in self.places:
             place.prefix = None
-
-    def settings_of_model(self):
-        return self.model.config
 
     def trains(self, name):
         return name.startswith("prompt_encoder.")

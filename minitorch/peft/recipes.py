@@ -26,7 +26,7 @@ METHODS = {
     "prefix": "keys and values in front of each layer's own (arXiv:2101.00190)",
     "bitfit": "only biases (arXiv:2106.10199)",
 }
-RATES = {"full": 1, "frozen": 20, "lora": 20, "adalora": 40, "adapter": 20, "prefix": 200, "bitfit": 40}
+RATES = {"full": 1, "frozen": 20, "lora": 20, "adalora": 100, "adapter": 20, "prefix": 200, "bitfit": 40}
 LINEAR = {  # every linear layer in the body
     "bert": ["query", "key", "value", "attention.output.dense", "intermediate.dense", "output.dense"],
     "gpt2": ["c_attn", "attn.c_proj", "c_fc", "mlp.c_proj"],

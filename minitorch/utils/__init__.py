@@ -2,4 +2,4 @@
 
 from ..missing import names as _names
 
-__getattr__ = _names(__name__, lazy=("_pytree", "checkpoint", "data", "download", "files", "tensorboard"))
+__getattr__ = _names(__name__, lazy=("_pytree", "checkpoint", "data", "download", "files", "hub", "tensorboard"))

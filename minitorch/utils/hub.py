@@ -38,9 +38,9 @@ def find(name_or_folder: Any, filename: str) -> str | None:
     except MissingFile:
         return None
     except ConnectionError:
-        import huggingface_hub
+        from huggingface_hub import try_to_load_from_cache
 
-        if any(isinstance(huggingface_hub.try_to_load_from_cache(name_or_folder, name), str) for name in USUAL):
+        if any(isinstance(try_to_load_from_cache(os.fspath(name_or_folder), name), str) for name in USUAL):
             return None
         raise
 

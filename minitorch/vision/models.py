@@ -32,6 +32,8 @@ class ResNet(networks.ResNet):
             )
         )  # fmt: skip
 
+    from_pretrained = networks.ResNet.from_pretrained
+
 
 def _model(name: str, block: Any, layers: tuple, **fixed: Any) -> Any:
     def build(*, weights=None, progress=True, **options):
@@ -42,7 +44,9 @@ def _model(name: str, block: Any, layers: tuple, **fixed: Any) -> Any:
                 f"{name}(weights={weights!r}): minitorch downloads no weights. Where torchvision is, run\n"
                 f'  safetensors.torch.save_file(torchvision.models.{name}(weights="DEFAULT").state_dict(), "{name}.safetensors")\n'
                 "and here\n"
-                f'  model.load_state_dict(minitorch.serialization.load_safetensors("{name}.safetensors"))'
+                f'  model.load_state_dict(minitorch.serialization.load_safetensors("{name}.safetensors"))\n'
+                "or, for weights on the Hugging Face hub,\n"
+                f'  model = minitorch.models.resnet.ResNet.from_pretrained("timm/{name}.tv_in1k")'
             )
         return ResNet(block, layers, **{**fixed, **options})
 

@@ -155,6 +155,6 @@ row("sort", lambda d: [S(d(3, 4)), S(d(3, 4), dim=0), S(d(3, 4), descending=True
 row("argsort", lambda d: [S(d(3, 4)), S(d(3, 4), dim=0), S(d(3, 4), dim=1, descending=True), S(d(0)), S(d()),
     rough(d.ties(9), stable=True), rough(d.ties(9), stable=True, descending=True)], domain=distinct, dtypes=NUMBERS,
     gradient=False, result="int64")
-row("topk", lambda d: [S(d(5), 2), S(d(3, 4), 2), S(d(3, 4), 2, dim=0), S(d(3, 4), 3, largest=False),
+row("topk", lambda d: [S(d(5), 2), S(d(2, 120), 3), S(d(120, 2), 4, 0, largest=False), S(d(3, 4), 2), S(d(3, 4), 2, dim=0), S(d(3, 4), 3, largest=False),
     S(d(3, 4), 4, sorted=True), S(d(3), 0), S(d.transposed(3, 4), 1), S(d(), 1), S(d.int(3).cumsum() * 7 + np.arange(3),
     2)], domain=distinct, dtypes=NUMBERS, result=None, errors=lambda d: [E("(?s)topk|k|range", d(3), 4)])

@@ -31,7 +31,8 @@ def entropy(d):
         S(d.flipped(3, 4), y), rough(d(3, 4), np.full(3, -100)), rough(d(0, 4), labels(d, 0)),
         rough(d(0, 4), labels(d, 0), reduction="sum"), rough(np.array([[0.0, -np.inf], [np.inf, 1.0]]),
         np.array([0, 1])), S(d(2, 1), np.array([0, -100])), large(d(40, 30) * 20, np.arange(40) % 30),
-        large(d(300, 120), np.where(np.arange(300) % 7, np.arange(300) % 120, -100), reduction="sum"))
+        large(d(300, 120), np.where(np.arange(300) % 7, np.arange(300) % 120, -100), reduction="sum"),
+        large(d(300, 120), np.where(np.arange(300) % 7, np.arange(300) % 120, -100), label_smoothing=0.2))
 
 
 row(F + "cross_entropy", entropy, tol=4, errors=lambda d: [E("(?s)4", d(3, 4), np.array([0, 1, 4])),
