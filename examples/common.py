@@ -13,31 +13,12 @@ from pathlib import Path
 
 import minitorch
 from minitorch import nn
-from minitorch.peft import (
-    AdaLoraConfig,
-    AdapterConfig,
-    BitFitConfig,
-    FrozenConfig,
-    LoraConfig,
-    PeftModel,
-    PrefixTuningConfig,
-    get_peft_model,
-)
+from minitorch.peft import PeftModel
+from minitorch.peft.recipes import METHODS, RATES, apply_method
 from minitorch.serialization import LoadError
 from minitorch.text.tokenizer import Tokenizer
 from minitorch.training import parameter_groups
 
-METHODS = {
-    "full": "all weights",
-    "frozen": "only the head; the body stays as it is",
-    "lora": "two thin matrices beside each weight of the attention (arXiv:2106.09685)",
-    "adalora": "the same, with ranks that move to where they matter (arXiv:2303.10512)",
-    "adapter": "two small networks in each layer (arXiv:1902.00751)",
-    "prefix": "keys and values in front of each layer's own (arXiv:2101.00190)",
-    "bitfit": "only biases (arXiv:2106.10199)",
-}
-# Few weights need larger steps: the rate of a task's full fine-tuning times this.
-RATES = {"full": 1, "frozen": 20, "lora": 10, "adalora": 20, "adapter": 10, "prefix": 20, "bitfit": 20}
 MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 
 
@@ -94,29 +75,15 @@ def peft_model(model: nn.Module, args: argparse.Namespace, steps: int, whole: li
 
     whole: modules that learn all of their weights with every method; by default the head.
     """
-    if args.method == "full":
-        return model
-    configs = {
-        "frozen": FrozenConfig,
-        "lora": LoraConfig,
-        "adalora": AdaLoraConfig,
-        "adapter": AdapterConfig,
-        "prefix": PrefixTuningConfig,
-        "bitfit": BitFitConfig,
-    }
-    more = {"total_step": steps} if args.method == "adalora" else {}
-    config = configs[args.method](base_model_name_or_path=args.model, modules_to_save=whole, **more)
-    model = get_peft_model(model, config)
-    model.print_trainable_parameters()
+    model = apply_method(model, args.method, steps, whole)
+    if args.method != "full":
+        model.print_trainable_parameters()
     return model
 
 
 def optimizer(model: nn.Module, args: argparse.Namespace, layer_decay: float = 1.0) -> minitorch.optim.AdamW:
     """AdamW over what learns, with weight decay on matrices alone."""
-    adamw = minitorch.optim.AdamW(parameter_groups(model, args.lr, layer_decay=layer_decay), lr=args.lr)
-    if args.method == "adalora":
-        model.allocate_with(adamw)  # after each step it decides anew which ranks go
-    return adamw
+    return minitorch.optim.AdamW(parameter_groups(model, args.lr, layer_decay=layer_decay), lr=args.lr)
 
 
 class Run:

@@ -73,9 +73,9 @@ def figures(folder, name="report"):
     return json.loads((folder / f"{name}.json").read_text())["figures"]
 
 
-@pytest.mark.parametrize("method, lr, least", [("full", 0.01, 0.9), ("lora", 0.03, 0.6)])
+@pytest.mark.parametrize("method, lr, least", [("full", 0.01, 0.9), ("lora", 0.01, 0.6)])
 def test_it_learns_saves_evaluates_and_predicts(run, tmp_path, capsys, method, lr, least):
-    run(tmp_path, "--method", method, "--lr", lr, "--epochs", 4)
+    run(tmp_path, "--method", method, "--lr", lr, "--epochs", 4 if method == "full" else 8)
     assert figures(tmp_path)["accuracy"] > least  # the body is random: what LoRA does not change is noise
     assert {file.name for file in tmp_path.iterdir()} == {
         "confusion.png", "curves.png", "model", "report.json", "report.md", "settings.json",

@@ -26,7 +26,7 @@ METHODS = {
     "prefix": "keys and values in front of each layer's own (arXiv:2101.00190)",
     "bitfit": "only biases (arXiv:2106.10199)",
 }
-RATES = {"full": 1, "frozen": 20, "lora": 20, "adalora": 100, "adapter": 20, "prefix": 200, "bitfit": 40}
+RATES = {"full": 1, "frozen": 40, "lora": 20, "adalora": 100, "adapter": 40, "prefix": 1000, "bitfit": 40}
 LINEAR = {  # every linear layer in the body
     "bert": ["query", "key", "value", "attention.output.dense", "intermediate.dense", "output.dense"],
     "gpt2": ["c_attn", "attn.c_proj", "c_fc", "mlp.c_proj"],
@@ -55,7 +55,10 @@ def method_config(method: str, steps: int, kind: str = "bert") -> PeftConfig | N
     raise ValueError(f"method {method!r} is unknown; there are {', '.join(METHODS)}")
 
 
-def apply_method(model: nn.Module, method: str, steps: int) -> nn.Module:
-    """`model`, changed so that `method` decides which weights learn."""
+def apply_method(model: nn.Module, method: str, steps: int, modules_to_save: list[str] | None = None) -> nn.Module:
+    """`model`, changed so that `method` decides which weights learn. modules_to_save: learn as a whole, by default the head."""
     config = method_config(method, steps, family(model))
-    return model if config is None else get_peft_model(model, config)
+    if config is None:
+        return model
+    config.modules_to_save = modules_to_save
+    return get_peft_model(model, config)
