@@ -143,8 +143,9 @@ def main() -> None:
     )
     args = parser.parse_args()
     task = TASKS[args.task]
-    args.epochs, args.max_length = args.epochs or task.epochs, args.max_length or task.max_length
-    args.lr = args.lr or common.learning_rate(args.method, task.lr)
+    args.epochs = task.epochs if args.epochs is None else args.epochs
+    args.max_length = task.max_length if args.max_length is None else args.max_length
+    args.lr = common.learning_rate(args.method, task.lr) if args.lr is None else args.lr
     run = common.Run(args)
     if args.predict or args.evaluate:
         model, tokenizer = common.load_model(BertForSequenceClassification, run.model, args.device)

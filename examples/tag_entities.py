@@ -83,9 +83,9 @@ def as_bio(tags: Sequence[str]) -> list[str]:
 
 
 TASKS = {
-    "conll2003": Task("persons, places, organisations and others in newswire", datasets.conll2003, 5, 3e-4),
-    "wnut17": Task("rare and new entities in social media", datasets.wnut17, 8, 3e-4),
-    "file": Task("lines `word tag` in --data FILE", own_sentences, 5, 3e-4),
+    "conll2003": Task("persons, places, organisations and others in newswire", datasets.conll2003, 4, 2e-4),
+    "wnut17": Task("rare and new entities in social media", datasets.wnut17, 6, 2e-4),
+    "file": Task("lines `word tag` in --data FILE", own_sentences, 5, 2e-4),
 }
 
 
@@ -395,7 +395,7 @@ def show_entities(model, tokenizer, texts: Sequence[str], max_length: int | None
 
 
 def main() -> None:
-    parser = common.options(__doc__, out="runs/tag_entities", epochs=None, lr=None, batch_size=32)
+    parser = common.options(__doc__, out="runs/tag_entities", epochs=None, lr=None, batch_size=16)
     parser.add_argument("--task", choices=TASKS, default="conll2003", help="what to learn (default: conll2003)")
     parser.add_argument(
         "--max-length", type=int, help="longest window in word pieces (default: what the model can read)"

@@ -1,4 +1,4 @@
-"""LoRA: low-rank adaptation. arXiv:2106.09685
+"""LoRA: low-rank adaptation. arXiv:2106.09685, lesson 14 (there with W, A and B transposed).
 
 The pretrained W stays as it is; what training would add to it is assumed to have a low rank r:
 
