@@ -244,8 +244,9 @@ def load_model(folder: Path, device: str):
 
 def report(args, data, run: common.Run, model, tokenizer) -> None:
     """The classes' table, beside what is reached without reading."""
+    run.check_classes(model, data.classes)
     said = choices(model, tokenizer.features(data.texts, args.max_length), tokenizer, progress=True)
-    run.say(f"\n## {args.task}, split {args.split or 'validation'}: {len(data)} texts\n")
+    run.say(f"\n## {args.task}, split {args.split}: {len(data)} texts\n")
     run.per_class(data.labels, said, data.classes)
     largest = np.full(len(data), np.bincount(data.labels).argmax())
     for name, guess in (("this model", said), ("the largest class", largest)):
@@ -254,7 +255,7 @@ def report(args, data, run: common.Run, model, tokenizer) -> None:
 
 
 def options() -> argparse.ArgumentParser:
-    parser = common.options(__doc__, out="runs/chinese_sentiment", epochs=None, lr=None, batch_size=32, methods=False)
+    parser = common.options(__doc__, out="runs/chinese_sentiment/TASK", epochs=None, lr=None, batch_size=32, methods=False)
     add = parser.add_argument
     add("--task", choices=TASKS, default="hotels", help="hotel reviews or news titles (default: hotels)")
     add("--model", choices=MODELS, default="bag", help="what learns (default: bag)")
@@ -265,7 +266,8 @@ def options() -> argparse.ArgumentParser:
 
 def main() -> None:
     args = options().parse_args()
-    args.epochs, args.lr = args.epochs or MODELS[args.model].epochs, args.lr or MODELS[args.model].lr
+    args.epochs = MODELS[args.model].epochs if args.epochs is None else args.epochs
+    args.lr = MODELS[args.model].lr if args.lr is None else args.lr
     run = common.Run(args)
     if args.predict or args.evaluate:
         model, tokenizer = load_model(run.model, args.device)
@@ -276,7 +278,7 @@ def main() -> None:
             best = chances.argmax().item()
             print(f"{model.config.id2label[best]} {chances[best].item():.3f}  {text}")
         return
-    data = TASKS[args.task](args.split or "validation", root=args.data)  # before the training: it might not be there
+    data = TASKS[args.task](args.split, root=args.data)  # before the training: it might not be there
     if not args.evaluate:
         run.begin()
         model, tokenizer = train(args, run)

@@ -89,7 +89,8 @@ def train(args, task: Task, run: common.Run) -> ResNet:
     learning = sum(p.numel() for p in model.parameters() if p.requires_grad)
     run.say(f"{sum(p.numel() for p in model.parameters()):,} weights, {learning:,} of them learn")
     optimizer = minitorch.optim.SGD(parameter_groups(model, args.lr, 5e-4), lr=args.lr, momentum=0.9, nesterov=True)
-    schedule = minitorch.optim.lr_scheduler.OneCycleLR(optimizer, args.lr, args.epochs * len(batches), pct_start=0.2)
+    steps = max(4, args.epochs * len(batches))
+    schedule = minitorch.optim.lr_scheduler.OneCycleLR(optimizer, args.lr, steps, pct_start=max(0.2, 2 / steps))
 
     def loss(model, batch):
         if args.method == "frozen":
@@ -127,7 +128,7 @@ def load(args, run: common.Run) -> ResNet:
 
 
 def main() -> None:
-    parser = common.options(__doc__, out="runs/TASK", epochs=None, lr=None, batch_size=64, methods=False)
+    parser = common.options(__doc__, out="runs/classify_images/TASK", epochs=None, lr=None, batch_size=64, methods=False, split=None)
     parser.add_argument("--task", choices=TASKS, default="fashion_mnist", help="what to learn (default: fashion_mnist)")
     parser.add_argument("--model", help="a folder, .safetensors file or hub id to begin with (default: random weights)")
     parser.add_argument(
@@ -138,26 +139,27 @@ def main() -> None:
     parser.add_argument(
         "--size", type=int, help="for --task folder: points of a side, to which images are brought (default: 32)"
     )
-    parser.set_defaults(out=None)
     args = parser.parse_args()
     task = TASKS[args.task]
-    args.epochs, args.lr = args.epochs or task.epochs, args.lr or task.lr[args.method if args.model else "new"]
+    args.epochs = task.epochs if args.epochs is None else args.epochs
+    args.lr = task.lr[args.method if args.model else "new"] if args.lr is None else args.lr
     if args.size and args.task != "folder":
         raise ValueError(f"--size is for --task folder; the images of {args.task} have {task.size} points a side")
     args.size, args.split = args.size or task.size, args.split or task.split
-    args.out = args.out or f"runs/{args.task}"
     run = common.Run(args)
     if args.predict:
         model = load(args, run)
         classes, channels = model.config.id2label, model.config.in_channels
         predict(args.predict, model, lambda: images_of(args, task, args.split), classes, channels, args.size)
         return
+    data = images_of(args, task, args.split)  # before the training: it might not be there
     if args.evaluate:
         model = load(args, run)
+        run.check_classes(model, data.classes)
     else:
         run.begin()
         model = train(args, task, run)
-    report(run, f"{args.task}, split {args.split}", images_of(args, task, args.split), model)
+    report(run, f"{args.task}, split {args.split}", data, model)
     run.finish()
 
 

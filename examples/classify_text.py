@@ -45,7 +45,9 @@ def own_texts(split: str, root: str | None) -> datasets.TextClassification:
     if split not in ("train", "validation"):
         raise ValueError(f"--task file has the splits train and validation, got {split}")
     rows = []
-    for number, line in enumerate(open(root, encoding="utf-8-sig"), 1):
+    for number, line in enumerate(common.text_lines(root), 1):
+        if not line.strip():
+            continue
         text, tab, label = line.rstrip().rpartition("\t")
         if not text.strip() or not label.strip():
             raise ValueError(f"{root}, line {number}: expected text TAB label, got {line.rstrip()[:100]!r}")
@@ -66,7 +68,7 @@ TASKS = {
     "sst2": Task("sentiment of a sentence from a film review", datasets.sst2, 3, 5e-5),
     "rt_polarity": Task("sentiment of a sentence from a film review", datasets.rt_polarity, 3, 5e-5),
     "imdb": Task("sentiment of a whole film review", datasets.imdb, 3, 5e-5, 256),
-    "banking77": Task("intent of a bank's customer", datasets.banking77, 6, 2e-4, 64),
+    "banking77": Task("intent of a bank's customer", datasets.banking77, 6, 2e-4),
     "finance": Task("sentiment of finance news", datasets.financial_phrasebank, 3, 1e-4),
     "file": Task("lines text TAB label in --data FILE", own_texts, 3, 5e-5),
 }
@@ -119,24 +121,27 @@ def train(args, task: Task, run: common.Run):
 
 def report(args, data, run: common.Run, model, tokenizer) -> None:
     """The classes' table on the chosen split, and the texts on which the model is most sure and wrong."""
+    run.check_classes(model, data.classes)
     features = tokenizer.features(data.texts, max_length=args.max_length)
     logits = minitorch.stack(predict(model, features, tokenizer.pad, progress=True))  # (N, classes)
     sure, said = F.softmax(logits, -1).max(-1)
     said, labels = said.numpy(), np.array(data.labels)
-    run.say(f"\n## {args.task}, split {args.split or 'validation'}: {len(labels)} texts\n")
+    run.say(f"\n## {args.task}, split {args.split}: {len(labels)} texts\n")
     run.per_class(labels, said, data.classes)
     run.say(f"accuracy {run.figures['accuracy']:.4f}, macro F1 {run.figures['macro_f1']:.4f}")
     wrong = sorted(np.flatnonzero(said != labels), key=lambda i: -sure[i].item())[:5]
-    run.say("\nMost sure, and wrong:\n")
+    run.say("\nMost sure, and wrong:\n" if wrong else "\nNothing is wrong.")
     for i in wrong:
         text = " ".join(data.texts[i].split())
         run.say(f"- said {data.classes[said[i]]} ({sure[i].item():.2f}), is {data.classes[labels[i]]}: {text[:160]}")
 
 
 def main() -> None:
-    parser = common.options(__doc__, out="runs/classify_text", epochs=None, lr=None, batch_size=32)
+    parser = common.options(__doc__, out="runs/classify_text/TASK", epochs=None, lr=None, batch_size=32)
     parser.add_argument("--task", choices=TASKS, default="sst2", help="what to learn (default: sst2)")
-    parser.add_argument("--max-length", type=int, help="longest text in word pieces; the rest is cut off")
+    parser.add_argument(
+        "--max-length", type=int, help="longest text in word pieces; the rest is cut off (default: 128; imdb 256)"
+    )
     parser.add_argument("--accumulate", type=int, default=1, help="batches for one step (default: 1)")
     parser.add_argument(
         "--layer-decay", type=float, default=1.0, help="each layer's rate, times the one above (default: 1)"
@@ -155,7 +160,7 @@ def main() -> None:
             best = chances.argmax().item()
             print(f"{model.config.id2label[best]} {chances[best].item():.3f}  {text}")
         return
-    data = task.load(args.split or "validation", root=args.data)  # before the training: it might not be there
+    data = task.load(args.split, root=args.data)  # before the training: it might not be there
     if not args.evaluate:
         run.begin()
         model, tokenizer = train(args, task, run)

@@ -4,6 +4,7 @@ The training loop itself is `minitorch.training.fit`.
 """
 
 import argparse
+import datetime
 import json
 import sys
 import time
@@ -24,9 +25,12 @@ MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 
 def options(
     description: str, *, out: str, epochs: int | None, lr: float | None, batch_size: int, methods: bool = True,
-    batch: str = "examples",
+    batch: str = "examples", split: str | None = "validation", patience: int | None = None,
 ) -> argparse.ArgumentParser:  # fmt: skip
-    """The parser with what every program has; each adds its own. epochs, lr: None where the task decides."""
+    """The parser with what every program has; each adds its own. epochs, lr, split: None where the task decides.
+
+    TASK in `out` stands for the task's name, so that each task has a folder of its own.
+    """
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add(
@@ -44,11 +48,16 @@ def options(
         default=epochs,
         help=f"passes over the training data (default: {epochs or 'as the task needs'})",
     )
-    add("--lr", type=float, default=lr, help=f"the highest learning rate (default: {lr or 'by task and method'})")
+    add("--lr", type=float, default=lr, help=f"the highest learning rate (default: {lr or 'as task and model need'})")
     add("--batch-size", type=int, default=batch_size, help=f"{batch} in a step (default: {batch_size})")
-    add("--patience", type=int, help="stop after this many epochs without a better validation score (default: never)")
-    add("--limit", type=int, help="use only the first N training examples: a quick look")
-    add("--split", help="the split that is reported (default: the validation split; test where its file is there)")
+    add(
+        "--patience",
+        type=int,
+        default=patience,
+        help=f"stop after this many epochs without a better validation score (default: {patience or 'never'})",
+    )
+    add("--limit", type=int, help="use only N of the training examples: a quick look")
+    add("--split", default=split, help=f"the split that is reported (default: {split or 'as the task has one'})")
     add("--evaluate", action="store_true", help="do not train: report on the saved model in --out")
     add("--predict", metavar="INPUT", nargs="+", help="do not train: print what the saved model in --out says of these")
     if methods:
@@ -86,24 +95,44 @@ def optimizer(model: nn.Module, args: argparse.Namespace, layer_decay: float = 1
     return minitorch.optim.AdamW(parameter_groups(model, args.lr, layer_decay=layer_decay), lr=args.lr)
 
 
+def text_lines(path: str) -> list[str]:
+    """The lines of a file of the user's own."""
+    try:
+        return Path(path).read_text(encoding="utf-8-sig").split("\n")
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise ValueError(
+            f"{path}, line {line}: expected UTF-8 text, got the byte 0x{error.object[error.start]:02x}"
+        ) from None
+
+
 class Run:
     """A run's folder: settings, checkpoint, the saved model, a report and pictures."""
 
     def __init__(self, args: argparse.Namespace):
+        args.out = args.out.replace("TASK", getattr(args, "task", "TASK"))
         self.args, self.folder, self.start = args, Path(args.out), time.perf_counter()
         self.checkpoint, self.model = self.folder / "checkpoint.ckpt", self.folder / "model"
         self.text: list[str] = []
         self.figures: dict[str, float] = {}
-
-    def begin(self) -> None:
-        """Refuse what could only fail later; write the settings, or, to resume, compare them with those of the start."""
-        args = self.args
-        for name in ("epochs", "batch_size", "limit", "patience", "max_length"):
+        if args.data is not None and not Path(args.data).exists():
+            raise SystemExit(f"--data {args.data}: there is no such file or folder")
+        for name in COUNTS:
             value = getattr(args, name, None)
             if value is not None and value < 1:
                 raise SystemExit(f"--{name.replace('_', '-')} must be at least 1, got {value}")
         if args.lr is not None and args.lr <= 0:
             raise SystemExit(f"--lr must be above 0, got {args.lr}")
+        if not 0 <= getattr(args, "dropout", 0) < 1:
+            raise SystemExit(f"--dropout must be at least 0 and below 1, got {args.dropout}")
+        try:
+            minitorch.zeros(1, device=args.device)
+        except (RuntimeError, ImportError) as error:
+            raise SystemExit(f"--device {args.device}: {error}") from None
+
+    def begin(self) -> None:
+        """Write the settings, or, to resume, compare them with those of the start."""
+        args = self.args
         settings = {name: value for name, value in vars(args).items() if name not in NOT_SETTINGS}
         file = self.folder / "settings.json"
         if args.resume:
@@ -117,6 +146,10 @@ class Run:
                 raise SystemExit(
                     f"--resume: the run in {self.folder} was begun with other settings: {', '.join(changed)}"
                 )
+        elif self.model.exists() or self.checkpoint.exists():
+            print(f"the run that was in {self.folder} is replaced")
+            for old in (self.checkpoint, *self.folder.glob("report*.*"), *self.folder.glob("confusion*.png")):
+                old.unlink(missing_ok=True)
         self.folder.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
         minitorch.manual_seed(args.seed)
@@ -128,7 +161,7 @@ class Run:
 
     def prefix(self, name: str) -> str:
         """A file's name; with --evaluate the split's name behind it, so that the training's own files stay."""
-        return f"{name}_{self.args.split or 'validation'}" if self.args.evaluate else name
+        return f"{name}_{self.args.split}" if self.args.evaluate else name
 
     def finish(self) -> None:
         """report.md: all that was said; report.json: settings and figures, for programs. The checkpoint goes.
@@ -136,8 +169,10 @@ class Run:
         Of `--evaluate`: the same in files with the split's name.
         """
         name = self.prefix("report")
-        (self.folder / f"{name}.md").write_text("\n".join(self.text) + "\n", encoding="utf-8")
-        result = {"command": " ".join(sys.argv), "settings": vars(self.args), "figures": self.figures}
+        command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
+        head = f"# {Path(sys.argv[0]).stem}, {datetime.date.today()}\n\n    {command}\n"
+        (self.folder / f"{name}.md").write_text("\n".join([head, *self.text]) + "\n", encoding="utf-8")
+        result = {"command": command, "settings": vars(self.args), "figures": self.figures}
         (self.folder / f"{name}.json").write_text(
             json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
         )
@@ -163,7 +198,23 @@ class Run:
         )
         plot_confusion(labels, predictions, classes, self.folder / f"{self.prefix('confusion')}.png")
 
+    def check_classes(self, model: nn.Module, classes: Sequence[str]) -> None:
+        """Refuse to report on a model that was trained for other classes."""
+        names = list(model.config.id2label.values())
+        if names != list(classes):
+            raise SystemExit(
+                f"the model in {self.model} has the classes {shortened(names)}; "
+                f"--task {self.args.task} has {shortened(classes)}"
+            )
 
+
+def shortened(names: Sequence[str]) -> str:
+    return ", ".join([*names[:6], *(["..."] if len(names) > 6 else [])])
+
+
+COUNTS = (
+    "epochs batch_size limit patience max_length accumulate width blocks size layers heads vocab_size beams".split()
+)
 NOT_SETTINGS = ("out", "resume", "predict", "evaluate", "split", "device", "data")
 
 

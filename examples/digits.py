@@ -62,25 +62,29 @@ def load(args, run: common.Run) -> MLP:
 
 
 def main() -> None:
-    parser = common.options(__doc__, out="runs/digits", epochs=10, lr=1e-3, batch_size=128, methods=False)
+    parser = common.options(
+        __doc__, out="runs/digits", epochs=10, lr=1e-3, batch_size=128, methods=False, split="test", patience=3
+    )
     parser.add_argument(
         "--hidden", type=int, nargs="*", default=[512], help="units of the hidden layers (default: 512)"
     )
     parser.add_argument("--dropout", type=float, default=0.1, help="share of hidden units left out (default: 0.1)")
-    parser.set_defaults(split="test", patience=3)
     args = parser.parse_args()
+    if any(units < 1 for units in args.hidden):
+        raise SystemExit(f"--hidden: at least 1 unit in each layer, got {args.hidden}")
     run = common.Run(args)
     run.model = run.folder / "model.ckpt"
     if args.predict:
         model = load(args, run)
         predict(args.predict, model, lambda: datasets.mnist(args.split, root=args.data), range(10), channels=1, size=28)
         return
+    data = datasets.mnist(args.split, root=args.data)  # before the training: it might not be there
     if args.evaluate:
         model = load(args, run)
     else:
         run.begin()
         model = train(args, run)
-    report(run, f"MNIST, split {args.split}", datasets.mnist(args.split, root=args.data), model)
+    report(run, f"MNIST, split {args.split}", data, model)
     run.finish()
 
 

@@ -79,7 +79,7 @@ def report(run, title: str, data, model) -> None:
     run.say(f"\n## {title}: {len(data)} images\n")
     run.per_class(data.labels, chances.argmax(-1), data.classes)
     run.say(f"accuracy {run.figures['accuracy']:.4f}")
-    plot_errors(data.images, chances, data.labels, data.classes, run.folder / "errors.png")
+    plot_errors(data.images, chances, data.labels, data.classes, run.folder / f"{run.prefix('errors')}.png")
 
 
 def predict(inputs: list[str], model, data, classes, channels: int, size: int) -> None:
@@ -123,7 +123,7 @@ def own_images(split: str, root: str | None, size: int) -> datasets.Images:
     classes = sorted(folder.name for folder in Path(root).iterdir() if folder.is_dir())
     images, labels = [], []
     for label, name in enumerate(classes):
-        for file in sorted(Path(root, name).iterdir()):
+        for file in sorted(file for file in Path(root, name).iterdir() if file.name[0] != "."):
             # By a hash of what is in it: a file that is there twice is on one side.
             if (hash_share(file.read_bytes().decode("latin-1")) < 0.2) == (split == "validation"):
                 images.append(read_image(str(file), 3, size))
@@ -138,6 +138,9 @@ def plot_errors(images: np.ndarray, chances: np.ndarray, labels: np.ndarray, cla
     from plots import plt
 
     wrong = sorted(np.flatnonzero(chances.argmax(-1) != labels), key=lambda i: -chances[i].max())
+    if not wrong:
+        path.unlink(missing_ok=True)
+        return
     figure = plt.figure(figsize=(10, 9.5))
     for place, i in enumerate(wrong[:30]):
         axes = figure.add_axes((place % 6 / 6 + 0.01, 0.8 - place // 6 / 5 + 0.005, 0.147, 0.15))

@@ -9,6 +9,7 @@ import numpy as np
 
 matplotlib.use("Agg")  # a file, no window
 import matplotlib.pyplot as plt  # noqa: E402
+from matplotlib.ticker import MaxNLocator  # noqa: E402
 
 
 def plot_curves(history: list[dict], baselines: dict[str, float], path: Path) -> None:
@@ -73,7 +74,7 @@ def plot_confusion(labels, predictions, classes, path: Path) -> None:
     small = 6 if len(classes) > 30 else 8
     axes.set_xticks(range(len(classes)), classes, rotation=90, fontsize=small)
     axes.set_yticks(range(len(classes)), classes, fontsize=small)
-    axes.set_xlabel("predicted")
+    axes.set_xlabel("predicted (dark: a large share of the row)")
     axes.set_ylabel("true")
     if len(classes) <= 15:
         for i, j in np.ndindex(*counts.shape):
@@ -96,8 +97,9 @@ def plot_history(history: list[dict], path: Path, skip=("epoch", "lr", "seconds"
     figure, fields = plt.subplots(1, len(names), figsize=(4 * len(names), 3.2), layout="constrained", squeeze=False)
     for axes, name in zip(fields[0], names):
         axes.plot([record["epoch"] for record in history], [record.get(name) for record in history], marker="o")
-        axes.set_title(name)
+        axes.set_title(name.replace("_", " "))
         axes.set_xlabel("epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
     figure.savefig(path, dpi=130)
     plt.close(figure)

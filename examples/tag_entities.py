@@ -54,7 +54,7 @@ def own_sentences(split: str, root: str | None) -> datasets.Tagging:
     if split not in ("train", "validation"):
         raise ValueError(f"--task file has the splits train and validation, got {split}")
     sentences: list[list[tuple[str, str]]] = [[]]
-    for number, line in enumerate(open(root, encoding="utf-8-sig"), 1):
+    for number, line in enumerate(common.text_lines(root), 1):
         columns = line.split()
         if not columns:
             sentences.append([])
@@ -163,6 +163,13 @@ def features_of(
     return features
 
 
+def padding(tokenizer: Tokenizer) -> Callable:
+    """A batch of windows, without what the model does not read."""
+    return lambda features: tokenizer.pad(
+        [{name: value for name, value in feature.items() if name != "places"} for feature in features]
+    )
+
+
 # ---- the model ------------------------------------------------------------------------------------------------------
 
 
@@ -186,7 +193,7 @@ def scores_of(model, features: list[dict], tokenizer, sentences: Sequence, progr
     """The log-probabilities of the tags, (words, K) for each sentence."""
     K = model.config.num_labels
     scores = [np.full((len(words), K), np.nan, np.float32) for words in sentences]
-    for feature, logits in zip(features, predict(model, features, tokenizer.pad, progress=progress)):
+    for feature, logits in zip(features, predict(model, features, padding(tokenizer), progress=progress)):
         logits = F.log_softmax(logits, -1).numpy()  # (T, K)
         for position, sentence, word in feature["places"]:
             scores[sentence][word] = logits[position]
@@ -307,7 +314,7 @@ def train(args, task: Task, run: common.Run):
     model = common.pretrained(Tagger, args.model, numbers)
     size = window_size(model, args.max_length, args.method)
     labels = [[numbers[tag] for tag in tags] for tags in data.tags]
-    training = batches(features_of(tokenizer, data.sentences, size, labels), tokenizer.pad, args.batch_size)
+    training = batches(features_of(tokenizer, data.sentences, size, labels), padding(tokenizer), args.batch_size)
     held_out = features_of(tokenizer, validation.sentences, size)
     allowed = may_follow(data.classes)
     steps = args.epochs * -(-len(training) // args.accumulate)
@@ -340,12 +347,7 @@ def train(args, task: Task, run: common.Run):
 
 def report(args, task: Task, data, run: common.Run, model, tokenizer) -> None:
     """Tables of entities and of words on the chosen split, and the baseline's beside them."""
-    split = args.split or "validation"
-    if list(model.config.id2label.values()) != data.classes:
-        names = ", ".join(model.config.id2label.values())
-        raise SystemExit(
-            f"the model in {run.model} has the tags {names}; --task {args.task} has {', '.join(data.classes)}"
-        )
+    run.check_classes(model, data.classes)
     truth = data.tags
     tagged = tag_words(model, tokenizer, data.sentences, args.max_length, progress=True)
     said = [[tag for tag, _ in row] for row in tagged]
@@ -354,7 +356,7 @@ def report(args, task: Task, data, run: common.Run, model, tokenizer) -> None:
     entity_text, figures = entity_table(truth, said)
     token_text, more = token_table(every_truth, every_said, data.classes)
     run.figures |= {**figures, **more}
-    run.say(f"\n## {args.task}, split {split}: {len(truth)} sentences, {len(every_truth)} words\n")
+    run.say(f"\n## {args.task}, split {args.split}: {len(truth)} sentences, {len(every_truth)} words\n")
     run.say(f"Whole entities, both ends and the type right:\n\n```text\n{entity_text}```\n")
     run.say("Words by tag, O counted (so the micro average is the accuracy, and mostly says how many O there are):\n")
     run.say(f"```text\n{token_text}```\n")
@@ -375,7 +377,7 @@ def report(args, task: Task, data, run: common.Run, model, tokenizer) -> None:
     numbers = {name: number for number, name in enumerate(data.classes)}
     plot_confusion(
         [numbers[tag] for tag in every_truth], [numbers[tag] for tag in every_said], data.classes,
-        run.folder / ("confusion.png" if split == "validation" else f"confusion_{split}.png"),
+        run.folder / f"{run.prefix('confusion')}.png",
     )  # fmt: skip
 
 
@@ -395,7 +397,7 @@ def show_entities(model, tokenizer, texts: Sequence[str], max_length: int | None
 
 
 def main() -> None:
-    parser = common.options(__doc__, out="runs/tag_entities", epochs=None, lr=None, batch_size=16)
+    parser = common.options(__doc__, out="runs/tag_entities/TASK", epochs=None, lr=None, batch_size=16)
     parser.add_argument("--task", choices=TASKS, default="conll2003", help="what to learn (default: conll2003)")
     parser.add_argument(
         "--max-length", type=int, help="longest window in word pieces (default: what the model can read)"
@@ -413,7 +415,7 @@ def main() -> None:
     if args.predict:
         show_entities(model, tokenizer, args.predict, args.max_length)
         return
-    data = task.load(args.split or "validation", root=args.data)  # before the training: it might not be there
+    data = task.load(args.split, root=args.data)  # before the training: it might not be there
     if not args.evaluate:
         run.begin()
         model, tokenizer = train(args, task, run)

@@ -174,7 +174,7 @@ def train(args, run: common.Run):
 
 def report(args, run: common.Run, model, tokenizer: Tokenizer, data: datasets.Translation) -> None:
     """BLEU, greedy and with a beam, and translations beside the references."""
-    run.say(f"\n## German to English, Multi30k, split {args.split or 'validation'}: {len(data)} sentences\n")
+    run.say(f"\n## German to English, Multi30k, split {args.split}: {len(data)} sentences\n")
     metric = sacrebleu.BLEU()
     for name, beams in (("greedy", 1), (f"beam {args.beams}", args.beams)):
         said = translate(model, tokenizer, data.source, beams, progress=True)
@@ -219,7 +219,7 @@ def main() -> None:
     if args.predict:
         print(*translate(model, tokenizer, args.predict, args.beams), sep="\n")
         return
-    data = datasets.multi30k(args.split or "validation", root=args.data)
+    data = datasets.multi30k(args.split, root=args.data)
     if not args.evaluate:
         run.begin()
         model, tokenizer = train(args, run)

@@ -58,10 +58,15 @@ def fit(
     """
     if accumulate < 1:
         raise ValueError(f"accumulate must be at least 1, got {accumulate}")
+    if patience is not None and (patience < 1 or evaluate is None):
+        raise ValueError(f"patience={patience}: at least 1 epoch, and evaluate(model) must say what a better one is")
+    if schedule is not None and optimizer is None:
+        raise ValueError("a schedule sets the rates of its own optimizer: give that one, too")
+    shifted = loss is None and getattr(model, "predicts_next", False)
     loss = loss or (lambda model, batch: model(**batch).loss)
     if optimizer is None:
         optimizer = optim.AdamW(parameter_groups(model, lr), lr=lr)
-        schedule = schedule or warmup_linear(optimizer, epochs * -(-len(batches) // accumulate))  # type: ignore[arg-type]
+        schedule = warmup_linear(optimizer, epochs * -(-len(batches) // accumulate))  # type: ignore[arg-type]
     state = Progress(model, optimizer, schedule, batches, checkpoint, save_every)
     if resume:
         state.load()
@@ -70,22 +75,25 @@ def fit(
 
     while state.epoch < epochs and not state.should_stop(patience):
         model.train()
-        for group in bar(groups(batches, accumulate, device), state.epoch, epochs, batches, accumulate, progress, name):
-            counts = [targets(batch) for batch in group]
+        steps = groups(batches, accumulate, device, shifted)
+        for group in bar(steps, state.epoch, epochs, batches, accumulate, progress, name):
+            total = sum(count for _, count in group)
             optimizer.zero_grad()
-            for batch, count in zip(group, counts):
+            for batch, count in group:
+                if not count:  # every label is left out: the mean of none is 0 / 0
+                    continue
                 mean = loss(model, batch)
-                (mean * (count / sum(counts))).backward()
+                (mean * (count / total)).backward()
                 state.add(mean.detach(), count)
             if clip is not None:
                 nn.utils.clip_grad_norm_(parameters, clip)
             optimizer.step()
-            if hasattr(model, "update_and_allocate"):  # AdaLoRA moves its ranks
+            if total and hasattr(model, "update_and_allocate"):  # AdaLoRA moves its ranks
                 model.update_and_allocate()
             if schedule is not None:
                 schedule.step()
             state.save_now_and_then()
-        record = state.end_epoch(evaluate)
+        record = state.end_epoch(evaluate, patience)
         if progress:
             print(line(f"{name} {state.epoch}/{epochs}", record), flush=True)
     state.restore_best()
@@ -120,9 +128,9 @@ class Progress:
                 f"`with minitorch.autograd.detect_anomaly():` names the operation. The last checkpoint is as it was"
             )
 
-    def end_epoch(self, evaluate: Callable | None) -> dict[str, float]:
+    def end_epoch(self, evaluate: Callable | None, patience: int | None) -> dict[str, float]:
         if not self.counts:
-            raise ValueError("there is no batch to train on: `batches` gave none in this epoch")
+            raise ValueError("there is no batch to train on: `batches` gave none with labels in this epoch")
         total = minitorch.stack(self.sums).sum().item()
         self.check(total)
         self.epoch += 1
@@ -132,7 +140,18 @@ class Progress:
         if evaluate is not None:
             self.model.eval()
             with no_grad():
-                record |= evaluate(self.model)
+                figures = evaluate(self.model)
+            if taken := record.keys() & figures.keys():
+                raise ValueError(
+                    f"evaluate gives {', '.join(sorted(taken))}, the training's own figures: choose other names"
+                )
+            record |= figures
+            if patience is not None and "score" not in figures:
+                raise ValueError(f'patience needs a "score" in what evaluate gives, got {", ".join(figures)}')
+            if math.isnan(record.get("score", 0.0)):
+                raise ValueError(
+                    f"evaluate(model) gave the score nan in epoch {self.epoch}: no epoch could be the best"
+                )
             if record.get("score", -math.inf) > self.best_score:
                 self.best_score, self.best_epoch = record["score"], self.epoch
                 self.best = {key: value.detach().clone() for key, value in self.model.state_dict().items()}
@@ -152,6 +171,7 @@ class Progress:
 
     def save_now_and_then(self) -> None:
         if time.monotonic() - self.saved > self.save_every and hasattr(self.batches, "state_dict"):
+            self.check(minitorch.stack(self.sums).sum().item() if self.sums else 0.0)
             self.save()
 
     def save(self) -> None:
@@ -192,19 +212,22 @@ class Progress:
             setattr(self, key, state[key])
 
 
-def targets(batch: Any) -> int:
-    """How many labels a batch's mean loss is taken over: what it counts beside the other batches of a step."""
+def targets(batch: Any, shifted: bool = False) -> int:
+    """How many labels a batch's mean loss is taken over: what it counts beside the other batches of a step.
+
+    shifted: the model predicts each label from those before it, so the first of each row is none.
+    """
     labels = batch.get("labels") if isinstance(batch, dict) else batch[-1]
     if labels is None or labels.is_floating_point():
         return len(next(iter(batch.values()))) if labels is None else len(labels)
-    return int((labels != IGNORE).sum().item())
+    return int(((labels[:, 1:] if shifted else labels) != IGNORE).sum().item())
 
 
-def groups(batches: Iterable, size: int, device: Any) -> Iterator[list]:
-    """The batches of one step at a time, on the model's device."""
+def groups(batches: Iterable, size: int, device: Any, shifted: bool) -> Iterator[list[tuple]]:
+    """The batches of one step at a time, on the model's device, each with its number of labels."""
     batches = iter(batches)
     while group := list(itertools.islice(batches, size)):
-        yield [to(batch, device) for batch in group]
+        yield [(to(batch, device), targets(batch, shifted)) for batch in group]
 
 
 def to(batch: Any, device: Any) -> Any:

@@ -270,6 +270,8 @@ class GPT2Model(GPT2PreTrainedModel):
 class GPT2LMHeadModel(GPT2PreTrainedModel):
     """GPT-2 as a language model: a score for every word that could come next."""
 
+    predicts_next = True  # labels are those of the tokens themselves: a loss over all but the first of each row
+
     def __init__(self, config):
         super().__init__(config)
         self.transformer = GPT2Model(config)

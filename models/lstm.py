@@ -106,6 +106,8 @@ class LSTMModel(LSTMPreTrainedModel):
 class LSTMForCausalLM(LSTMPreTrainedModel):
     """A language model: each token's state predicts the token that follows."""
 
+    predicts_next = True  # labels are those of the tokens themselves: a loss over all but the first of each row
+
     def __init__(self, config):
         super().__init__(config)
         if config.bidirectional:

@@ -43,6 +43,9 @@ class ModelOutput:
     def __getitem__(self, key):
         return getattr(self, key) if isinstance(key, str) else self.to_tuple()[key]
 
+    def __contains__(self, name):
+        return name in [field.name for field in dataclasses.fields(self)] and getattr(self, name) is not None
+
 
 class PreTrainedConfig:
     """A dataclass of settings that reads and writes Hugging Face's config.json."""
@@ -112,6 +115,8 @@ def complete_labels(config):
         raise ValueError(f"num_labels must be a whole number of at least 1, got {n!r}")
     if labels is None and config.label2id:
         labels = {number: name for name, number in config.label2id.items()}
+        if len(labels) < len(config.label2id):
+            raise ValueError(f"label2id must give every name a number of its own, got {config.label2id!r}")
     labels = None if labels is None else read_labels(labels)
     if labels is not None and n not in (None, len(labels)):
         if any(name != f"LABEL_{number}" for number, name in labels.items()):

@@ -132,8 +132,8 @@ def test_what_cannot_work_is_refused_in_one_line(run, tmp_path, data):
     with pytest.raises(SystemExit, match="splits train and validation, got test"):
         run(tmp_path, "--split", "test", "--epochs", 1, "--limit", 8)
     wrong = tmp_path / "wrong.tsv"
-    wrong.write_text("a film\tup\nno label here\n")
-    with pytest.raises(SystemExit, match=r"wrong.tsv, line 2: expected text TAB label, got 'no label here'"):
+    wrong.write_text("a film\tup\n\nno label here\n")
+    with pytest.raises(SystemExit, match=r"wrong.tsv, line 3: expected text TAB label, got 'no label here'"):
         run(tmp_path, "--data", wrong)
 
 

@@ -103,8 +103,8 @@ def test_digits(run, folder, tmp_path, capsys):
     run("digits", "--out", tmp_path, "--epochs", 5, "--hidden", 64, 32, "--batch-size", 20)
     assert figures(tmp_path)["accuracy"] > 0.9
     assert {file.name for file in tmp_path.iterdir()} == {
-        "confusion.png", "curves.png", "errors.png", "model.ckpt", "report.json", "report.md", "settings.json",
-    }  # fmt: skip
+        "confusion.png", "curves.png", "model.ckpt", "report.json", "report.md", "settings.json",
+    } | ({"errors.png"} if figures(tmp_path)["accuracy"] < 1 else set())  # fmt: skip
     assert "9 - nine" in (tmp_path / "report.md").read_text()
     run("digits", "--out", tmp_path, "--evaluate", "--split", "validation")
     assert "macro_f1" in figures(tmp_path, "report_validation")

@@ -82,8 +82,6 @@ def outputs(model):
 
 def train(model, steps=12, lr=2e-2):
     optimizer = optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=lr)
-    if hasattr(model, "allocate_with"):
-        model.allocate_with(optimizer)
     model.train()
     losses = []
     for _ in range(steps):
@@ -91,6 +89,8 @@ def train(model, steps=12, lr=2e-2):
         loss = model(**batch()).loss
         loss.backward()
         optimizer.step()
+        if hasattr(model, "update_and_allocate"):
+            model.update_and_allocate()
         losses.append(loss.item())
     model.eval()
     return losses
@@ -563,6 +563,7 @@ def test_files_that_do_not_fit_are_refused(tmp_path):
     refused("minitorch does not have use_dora=True", settings={**settings, "use_dora": True})
     refused("adapter_config.json: r must be a whole number", settings={**settings, "r": -1})
     refused("r=1000000000 in adapter_config.json, but no tensor", settings={**settings, "r": 10**9})
+    refused("'query'.=1000000000 in adapter_config.json, but", settings={**settings, "rank_pattern": {"query": 10**9}})
     refused("no module of .* matches 'nope'", settings={**settings, "target_modules": ["query", "nope"]})
     refused("peft_type 'IA3' is unknown; minitorch has LORA", settings={**settings, "peft_type": "IA3"})
     (folder / "adapter_config.json").write_text(json.dumps(settings))

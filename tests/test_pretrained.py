@@ -518,6 +518,7 @@ def test_a_failed_save_changes_nothing(folder, tmp_path, monkeypatch):
     (dict(hidden_act=3), ValueError, "hidden_act must be text, got 3"),
     (dict(id2label={"0": "a", "2": "b"}), ValueError, "id2label must name the classes 0, 1, ..., got"),
     (dict(id2label=[1]), ValueError, "id2label must name the classes"),
+    (dict(id2label=..., label2id={"a": 0, "b": 0, "c": 1}), ValueError, "label2id must give every name a number of its own"),
     (dict(num_attention_heads=0), ValueError, "not a multiple of the number of attention heads"),
     (dict(position_embedding_type="relative_key"), ValueError, "only 'absolute'"),
 ])  # fmt: skip
@@ -687,6 +688,13 @@ def test_without_the_library(monkeypatch):
 
 
 # --- the heads without transformers ----------------------------------------------------------------------------------
+
+
+def test_a_result_says_what_it_holds():
+    model, ids = BertForTokenClassification(BertConfig(**SMALL)), minitorch.ones(2, 4, dtype=minitorch.int64)
+    out = model(ids, labels=ids)
+    assert "loss" in out and "logits" in out and "hidden_states" not in out and "nothing" not in out
+    assert "loss" not in model(ids)
 
 
 def test_errors_of_the_heads():

@@ -258,7 +258,7 @@ def test_transformers_reads_the_saved_model(run, program, tokenizer, tmp_path):
     ours, _ = program.common.load_model(program.Tagger, tmp_path / "model")
     assert theirs.config.id2label == {0: "O", 1: "B-LOC", 2: "B-PER", 3: "I-PER"}
     features = program.features_of(tokenizer, [["Ada", "Lovelace", "LIVED", "in", "."]], 24)
-    batch = tokenizer.pad(features)
+    batch = program.padding(tokenizer)(features)
     with torch.no_grad():
         expected = theirs(**{name: torch.tensor(value.numpy()) for name, value in batch.items()}).logits
     np.testing.assert_allclose(ours(**batch).logits.detach().numpy(), expected.numpy(), atol=1e-5)
@@ -293,7 +293,7 @@ def test_what_cannot_work_is_refused_in_one_line(run, tmp_path, data, program):
     other = tmp_path / "other.bio"
     other.write_text("\n".join(f"{word} B-X\nis O\n" for word in OTHER))
     run(tmp_path, "--epochs", 1, "--limit", 8)
-    with pytest.raises(SystemExit, match="has the tags O, B-LOC, B-PER, I-PER; .* has O, B-X"):
+    with pytest.raises(SystemExit, match="has the classes O, B-LOC, B-PER, I-PER; .* has O, B-X"):
         run(tmp_path, "--evaluate", "--data", other)
 
 

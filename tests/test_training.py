@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 import minitorch
 from minitorch import nn, optim
 from minitorch.nn import functional as F
-from minitorch.text.batches import LengthBatches, batches, pad
+from minitorch.text.batches import LengthBatches, batches, pad, text_batches
 from minitorch.training import fit, parameter_groups, predict, warmup_linear
 from minitorch.utils.data import DataLoader
 
@@ -130,6 +130,46 @@ def test_a_loss_that_is_not_finite_ends_the_training_and_keeps_the_checkpoint(tm
     assert minitorch.load(file)["epoch"] == 1
 
 
+def test_a_loss_that_is_not_finite_is_not_saved_in_the_middle_of_an_epoch(tmp_path):
+    file, data = tmp_path / "checkpoint.ckpt", DataLoader(examples(), 4, collate_fn=pad)
+    losses = iter([0.0, 0.0, float("nan"), 0.0, 0.0, 0.0])
+    with pytest.raises(FloatingPointError, match="the loss became nan in epoch 1"):
+        train(data, loss=lambda model, batch: model(**batch).loss + next(losses), checkpoint=file, save_every=-1)
+    assert all(np.isfinite(value.numpy()).all() for value in minitorch.load(file)["model"].values())
+
+
+def test_accumulation_counts_what_a_language_model_predicts():
+    from minitorch.models.gpt import GPT2Config, GPT2LMHeadModel
+
+    def make():
+        config = GPT2Config(20, 16, 8, 1, 2, resid_pdrop=0, embd_pdrop=0, attn_pdrop=0)
+        return GPT2LMHeadModel(config)
+
+    rows = np.random.default_rng(0).integers(0, 20, (3, 9)).tolist()
+    parts = [pad([{"input_ids": row[:n], "labels": row[:n]}]) for row, n in zip(rows, (2, 1, 9))]
+    whole = pad([{"input_ids": row[:n], "labels": row[:n]} for row, n in zip(rows, (2, 1, 9))])
+    a, first = train(parts, make, accumulate=3, optimizer=optim.SGD, clip=None)
+    b, second = train([whole], make, optimizer=optim.SGD, clip=None)
+    for name, value in weights(a).items():
+        np.testing.assert_allclose(weights(b)[name], value, atol=1e-6)
+    np.testing.assert_allclose([r["loss"] for r in first], [r["loss"] for r in second], rtol=1e-5)
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_batches_in_which_every_label_is_left_out_teach_nothing(accumulate):
+    data, empty = [pad(examples(8, seed)) for seed in range(2)], pad(examples(4))
+    empty["labels"] = empty["labels"] * 0 - 100
+    model, history = train([data[0], empty, data[1], empty], accumulate=accumulate, optimizer=optim.SGD)
+    if accumulate == 1:
+        assert np.isfinite([r["loss"] for r in history]).all()
+        assert all(np.isfinite(value).all() for value in weights(model).values())
+    else:
+        same, expected = train(data, optimizer=optim.SGD)
+        assert [r["loss"] for r in history] == [r["loss"] for r in expected]
+        for name, value in weights(same).items():
+            np.testing.assert_array_equal(weights(model)[name], value)
+
+
 def test_errors(tmp_path):
     with pytest.raises(FileNotFoundError, match="nothing to resume"):
         train([pad(examples())], checkpoint=tmp_path / "none", resume=True)
@@ -139,6 +179,22 @@ def test_errors(tmp_path):
         train([pad(examples())], accumulate=0)
     with pytest.raises(ValueError, match="warmup is a share of all steps"):
         warmup_linear(optim.SGD(Tagger().parameters(), lr=1.0), 10, warmup=3)
+    for patience, evaluate in ((2, None), (0, lambda model: {"score": 1.0})):
+        with pytest.raises(ValueError, match=f"patience={patience}: at least 1 epoch, and evaluate"):
+            train([pad(examples())], patience=patience, evaluate=evaluate)
+    with pytest.raises(ValueError, match='patience needs a "score" in what evaluate gives, got validation_f1'):
+        train([pad(examples())], patience=1, evaluate=lambda model: {"validation_f1": 1.0})
+    with pytest.raises(ValueError, match="evaluate gives loss, the training's own figures: choose other names"):
+        train([pad(examples())], evaluate=lambda model: {"loss": 1.0})
+    model = Tagger()
+    schedule = warmup_linear(optim.SGD(model.parameters(), lr=1.0), 10)
+    with pytest.raises(ValueError, match="a schedule sets the rates of its own optimizer"):
+        fit(model, [pad(examples())], epochs=1, schedule=schedule)
+
+
+def test_a_score_that_is_not_a_number_is_an_error():
+    with pytest.raises(ValueError, match="gave the score nan in epoch 1"):
+        train([pad(examples())], evaluate=lambda model: {"score": float("nan")})
 
 
 def test_pairs_train_too():
@@ -233,6 +289,25 @@ def test_pad():
         "labels": [[1, -100, 2], [0, -100, -100]],
     }
     assert pad([{"input_ids": [5], "token_type_ids": [1], "labels": 3}])["labels"].tolist() == [3]
+    batch = pad(
+        [
+            {"input_ids": [5, 6], "attention_mask": [0, 1], "start_positions": 1},
+            {"input_ids": [7], "attention_mask": [1], "start_positions": 0},
+        ]
+    )
+    assert batch["attention_mask"].tolist() == [[0, 1], [1, 0]] and batch["start_positions"].tolist() == [1, 0]
+
+
+def test_labels_of_a_regression_are_not_cut_to_whole_numbers():
+    class Words:
+        pad = staticmethod(pad)
+
+        def features(self, texts, max_length=None):
+            return [{"input_ids": [len(text)]} for text in texts]
+
+    for labels in ([0.5, 2.0], [1, 0]):
+        (batch,) = text_batches(Words(), ["a", "bc"], labels, shuffle=False)
+        assert batch["labels"].tolist() == labels and batch["labels"].is_floating_point() == (labels[0] == 0.5)
 
 
 def test_predict_keeps_the_order_and_the_lengths():

@@ -149,7 +149,7 @@ class AdaLoraLinear(DeltaLayer):
 
 
 class AdaLoraModel(LoraModel):
-    """Call `update_and_allocate(step)` after each optimizer step, before zero_grad(); or `allocate_with(optimizer)` once."""
+    """Call `update_and_allocate()` after each optimizer step, before zero_grad(); `training.fit` does so."""
 
     config_class = AdaLoraConfig
 
@@ -223,10 +223,6 @@ class AdaLoraModel(LoraModel):
         kept[scores.argsort(descending=True, stable=True)[:budget]] = True
         for layer, mask in zip(layers, kept.split([layer.r for layer in layers])):
             layer.kept.copy_(mask)
-
-    def allocate_with(self, optimizer):
-        """Call update_and_allocate() after each of the optimizer's steps. Returns the handle that ends it."""
-        return optimizer.register_step_post_hook(lambda *_: self.update_and_allocate())
 
     def ranks(self) -> dict[str, int]:
         """How many triplets of each layer stay."""

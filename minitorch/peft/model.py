@@ -183,7 +183,9 @@ def read_config(folder_or_hub_id, **changes) -> PeftConfig:
 def check_sizes(config, tensors, path) -> None:
     """No size in a file's settings may be above all sizes in its tensors: it would be allocated before they are compared."""
     largest = max((size for tensor in tensors.values() for size in tensor.shape), default=0)
-    for name in ("r", "num_virtual_tokens", "bottleneck", "init_r"):
-        size = getattr(config, name, 0)
+    sizes = {name: getattr(config, name, 0) for name in ("r", "num_virtual_tokens", "bottleneck", "init_r")}
+    for pattern, r in (getattr(config, "rank_pattern", None) or {}).items():
+        sizes[f"rank_pattern[{pattern!r}]"] = r if isinstance(r, int) else 0  # AdaLoRA's are lists
+    for name, size in sizes.items():
         if size > largest and not (config.peft_type == "ADALORA" and name == "r"):
             raise ValueError(f"{path}: {name}={size} in {CONFIG}, but no tensor in the file is of such a size")

@@ -48,36 +48,36 @@ class LengthBatches(Sampler):
 
 
 def pad(features: Sequence[dict[str, Any]], pad_id: int = 0) -> dict[str, Tensor]:
-    """A batch: each feature padded to the longest, as int64 tensors; `attention_mask` is 0 where there is padding.
+    """A batch: each feature padded to the longest; `attention_mask` is 0 where there is padding.
 
-    features: {"input_ids": [...], and perhaps "token_type_ids": [...], "labels": one number or a list}; lists of labels are
-    padded with -100.      -> (B, T) each, labels (B,) or (B, T)
+    features: {"input_ids": [...], ...}. Lists, one entry for each token, are padded on the right: input_ids with pad_id,
+    labels with -100, all others with 0. Numbers, as a text's label, stay as they are.      -> (B, T) or (B,) each
     """
     length = max(len(feature["input_ids"]) for feature in features)
-
-    def rows(name: str, value: int) -> list[list[int]]:
-        return [[*feature[name], *[value] * (length - len(feature[name]))] for feature in features]
-
-    batch = {"input_ids": rows("input_ids", pad_id)}
-    batch["attention_mask"] = [[1] * len(f["input_ids"]) + [0] * (length - len(f["input_ids"])) for f in features]
-    if "token_type_ids" in features[0]:
-        batch["token_type_ids"] = rows("token_type_ids", 0)
-    if "labels" in features[0]:
-        several = isinstance(features[0]["labels"], (list, tuple))
-        batch["labels"] = rows("labels", IGNORE) if several else [feature["labels"] for feature in features]
-    return {name: minitorch.tensor(value) for name, value in batch.items()}
+    fill = {"input_ids": pad_id, "labels": IGNORE}
+    batch = {}
+    for name, first in features[0].items():
+        column = [feature[name] for feature in features]
+        if isinstance(first, (list, tuple)):
+            column = [[*values, *[fill.get(name, 0)] * (length - len(values))] for values in column]
+        batch[name] = minitorch.tensor(column)
+    if "attention_mask" not in batch:
+        sizes = [len(feature["input_ids"]) for feature in features]
+        batch["attention_mask"] = minitorch.tensor([[1] * size + [0] * (length - size) for size in sizes])
+    return batch
 
 
 def text_batches(
-    tokenizer: Any, texts: Sequence[str], labels: Sequence[int], *, batch_size: int = 32, shuffle: bool = True,
+    tokenizer: Any, texts: Sequence[str], labels: Sequence[float], *, batch_size: int = 32, shuffle: bool = True,
     max_length: int | None = None,
 ) -> DataLoader:  # fmt: skip
     """Labelled texts as batches for `training.fit`."""
     if len(texts) != len(labels):
         raise ValueError(f"there are {len(texts)} texts and {len(labels)} labels: one label for each text is expected")
+    number = int if all(int(label) == label for label in labels) else float  # of a regression: parts of one, too
     features = tokenizer.features(texts, max_length=max_length)
     return batches(
-        [{**f, "labels": int(label)} for f, label in zip(features, labels)], tokenizer.pad, batch_size, shuffle
+        [{**f, "labels": number(label)} for f, label in zip(features, labels)], tokenizer.pad, batch_size, shuffle
     )
 
 
