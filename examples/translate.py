@@ -195,7 +195,7 @@ def load(args, run: common.Run):
 
 def main() -> None:
     parser = common.options(
-        __doc__, out="runs/translate", epochs=10, lr=1e-3, batch_size=1200, methods=False, batch="tokens a side"
+        __doc__, out="runs/translate", epochs=6, lr=1e-3, batch_size=1200, methods=False, batch="tokens a side"
     )
     add = parser.add_argument
     add("--vocab-size", type=int, default=6000, help="pieces of words, of both languages together (default: 6000)")
