@@ -73,11 +73,6 @@ def train(
     lengths = LengthBatches([len(f["input_ids"]) for f in validation], 64, shuffle=False)
     numbers = {name: number for number, name in enumerate(classes)}
     steps = epochs * len(sampler)
-    rise = round(steps * 0.1)
-
-    def factor(step):
-        return step / rise if step < rise else max(0.0, (steps - step) / max(1, steps - rise))
-
     lib = importlib.import_module(library)
     lib.set_num_threads(threads)
     lib.manual_seed(seed)
@@ -85,12 +80,14 @@ def train(
     if library == "torch":
         import transformers
 
+        linear = transformers.get_linear_schedule_with_warmup
         transformers.utils.logging.disable_progress_bar()
         names = {"label2id": numbers, "id2label": {number: name for name, number in numbers.items()}}
         model = getattr(transformers, f"AutoModelFor{kind}").from_pretrained(model_name, **names)
     else:
         from minitorch.models import bert
 
+        linear = minitorch.optim.lr_scheduler.linear_warmup_decay
         model = getattr(bert, f"BertFor{kind}").from_pretrained(model_name, label2id=numbers)
 
     def tensors(rows):
@@ -98,7 +95,7 @@ def train(
         return batch if lib is minitorch else {name: lib.from_numpy(value.numpy()) for name, value in batch.items()}
 
     optimizer = lib.optim.AdamW(parameter_groups(model, lr), lr=lr)
-    schedule = lib.optim.lr_scheduler.LambdaLR(optimizer, factor)
+    schedule = linear(optimizer, steps // 10, steps)
     seconds = 0.0
     for epoch in range(epochs):
         model.train()

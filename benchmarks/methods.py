@@ -34,10 +34,11 @@ def run(method: str, args: argparse.Namespace) -> dict:
 
     import minitorch
     from minitorch import datasets, optim
+    from minitorch.optim.lr_scheduler import linear_warmup_decay
     from minitorch.peft.recipes import RATES, apply_method
     from minitorch.text.batches import text_batches
     from minitorch.text.tokenizer import Tokenizer
-    from minitorch.training import fit, parameter_groups, predict, warmup_linear
+    from minitorch.training import fit, parameter_groups, predict
 
     train, dev = datasets.sst2("train"), datasets.sst2("validation")
     if args.limit:
@@ -62,7 +63,7 @@ def run(method: str, args: argparse.Namespace) -> dict:
         return {"accuracy": right / len(dev), "score": right / len(dev)}
 
     history = fit(
-        model, batches, epochs=args.epochs, optimizer=optimizer, schedule=warmup_linear(optimizer, steps),
+        model, batches, epochs=args.epochs, optimizer=optimizer, schedule=linear_warmup_decay(optimizer, steps // 10, steps),
         evaluate=evaluate, name=method,
     )  # fmt: skip
     best = max(history, key=lambda record: record["accuracy"])

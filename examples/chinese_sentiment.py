@@ -25,15 +25,15 @@ import numpy as np
 from minitorch.models.bert import SequenceClassifierOutput
 from minitorch.models.lstm import LSTMConfig, LSTMForSequenceClassification
 from minitorch.models.pretrained import PreTrained, PreTrainedConfig, complete_labels
-from plots import plot_history
 from sklearn.metrics import f1_score
 
 import minitorch
 from minitorch import datasets, nn
 from minitorch.datasets.corpus import is_held_out
 from minitorch.nn import functional as F
+from minitorch.optim.lr_scheduler import linear_warmup_decay
 from minitorch.text.batches import batches, pad
-from minitorch.training import fit, parameter_groups, predict, warmup_linear
+from minitorch.training import parameter_groups, predict
 
 # ---- text -----------------------------------------------------------------------------------------------------------
 
@@ -223,12 +223,10 @@ def train(args, run: common.Run):
         accuracy, macro_f1 = scores(validation.labels, choices(model, held_out, tokenizer))
         return {"validation_accuracy": accuracy, "validation_macro_f1": macro_f1, "score": accuracy}
 
-    history = fit(
-        model, loader, epochs=args.epochs, optimizer=optimizer, schedule=warmup_linear(optimizer, args.epochs * len(loader)),
-        evaluate=evaluate, patience=args.patience, checkpoint=run.checkpoint, resume=args.resume,
-    )  # fmt: skip
+    steps = args.epochs * len(loader)
+    schedule = linear_warmup_decay(optimizer, steps // 10, steps)
+    run.fit(model, loader, optimizer=optimizer, schedule=schedule, evaluate=evaluate)
     common.save_model(model, tokenizer, run.model)
-    plot_history(history, run.folder / "curves.png")
     return model, tokenizer
 
 

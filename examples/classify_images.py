@@ -19,12 +19,11 @@ from dataclasses import dataclass
 import common
 from images import ImageBatches, accuracy, own_images, predict, report
 from minitorch.models.resnet import ResNet, ResNetConfig
-from plots import plot_history
 
 import minitorch
 from minitorch import datasets
 from minitorch.nn import functional as F
-from minitorch.training import fit, parameter_groups
+from minitorch.training import parameter_groups
 
 
 @dataclass
@@ -101,21 +100,8 @@ def train(args, task: Task, run: common.Run) -> ResNet:
         score = accuracy(model, validation)
         return {"validation_accuracy": score, "score": score}
 
-    history = fit(
-        model,
-        batches,
-        epochs=args.epochs,
-        optimizer=optimizer,
-        schedule=schedule,
-        loss=loss,
-        clip=None,
-        evaluate=evaluate,
-        patience=args.patience,
-        checkpoint=run.checkpoint,
-        resume=args.resume,
-    )
+    run.fit(model, batches, optimizer=optimizer, schedule=schedule, loss=loss, clip=None, evaluate=evaluate)
     model.save_pretrained(run.model)
-    plot_history(history, run.folder / "curves.png")
     return model
 
 

@@ -16,15 +16,15 @@ from dataclasses import dataclass
 import common
 import numpy as np
 from minitorch.models.bert import BertForSequenceClassification
-from plots import plot_history
 
 import minitorch
 from minitorch import datasets
 from minitorch.datasets.corpus import is_held_out
 from minitorch.nn import functional as F
+from minitorch.optim.lr_scheduler import linear_warmup_decay
 from minitorch.text.batches import text_batches
 from minitorch.text.tokenizer import Tokenizer
-from minitorch.training import fit, predict, warmup_linear
+from minitorch.training import predict
 
 
 @dataclass
@@ -102,20 +102,9 @@ def train(args, task: Task, run: common.Run):
         accuracy = float((choices(model, held_out, tokenizer) == np.array(validation.labels)).mean())
         return {"validation_accuracy": accuracy, "score": accuracy}
 
-    history = fit(
-        model,
-        batches,
-        epochs=args.epochs,
-        optimizer=optimizer,
-        schedule=warmup_linear(optimizer, steps),
-        accumulate=args.accumulate,
-        evaluate=evaluate,
-        patience=args.patience,
-        checkpoint=run.checkpoint,
-        resume=args.resume,
-    )
+    schedule = linear_warmup_decay(optimizer, steps // 10, steps)
+    run.fit(model, batches, optimizer=optimizer, schedule=schedule, evaluate=evaluate)
     common.save_model(model, tokenizer, run.model)
-    plot_history(history, run.folder / "curves.png")
     return model, tokenizer
 
 

@@ -18,7 +18,7 @@ from minitorch.peft import PeftModel
 from minitorch.peft.recipes import METHODS, RATES, apply_method
 from minitorch.serialization import LoadError
 from minitorch.text.tokenizer import Tokenizer
-from minitorch.training import parameter_groups
+from minitorch.training import fit, parameter_groups
 
 MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 
@@ -153,6 +153,24 @@ class Run:
         self.folder.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
         minitorch.manual_seed(args.seed)
+
+    def fit(self, model: nn.Module, batches, **recipe) -> list[dict[str, float]]:
+        """training.fit with the options that all programs have, and a picture of how it went."""
+        from plots import plot_history
+
+        args = self.args
+        history = fit(
+            model,
+            batches,
+            epochs=args.epochs,
+            accumulate=getattr(args, "accumulate", 1),
+            patience=args.patience,
+            checkpoint=self.checkpoint,
+            resume=args.resume,
+            **recipe,
+        )
+        plot_history(history, self.folder / "curves.png")
+        return history
 
     def say(self, text: str = "") -> None:
         """Print it, and keep it for the report."""

@@ -11,12 +11,11 @@ the figure at the end. Lessons 02 to 05 derive all of it.
 import common
 from images import ImageBatches, accuracy, predict, report
 from minitorch.models.mlp import MLP, MLPConfig
-from plots import plot_history
 
 import minitorch
 from minitorch import datasets
 from minitorch.nn import functional as F
-from minitorch.training import fit, warmup_linear
+from minitorch.optim.lr_scheduler import linear_warmup_decay
 
 
 def train(args, run: common.Run) -> MLP:
@@ -35,21 +34,17 @@ def train(args, run: common.Run) -> MLP:
         score = accuracy(model, validation)
         return {"validation_accuracy": score, "score": score}
 
-    history = fit(
+    steps = args.epochs * len(batches)
+    run.fit(
         model,
         batches,
-        epochs=args.epochs,
         optimizer=optimizer,
-        schedule=warmup_linear(optimizer, args.epochs * len(batches)),
+        schedule=linear_warmup_decay(optimizer, steps // 10, steps),
         loss=lambda model, batch: F.cross_entropy(model(batch["images"]), batch["labels"]),
         clip=None,
         evaluate=evaluate,
-        patience=args.patience,
-        checkpoint=run.checkpoint,
-        resume=args.resume,
     )
     minitorch.save(model.cpu(), run.model)
-    plot_history(history, run.folder / "curves.png")
     return model
 
 

@@ -25,16 +25,17 @@ from dataclasses import dataclass
 import common
 import numpy as np
 from minitorch.models.bert import BertForTokenClassification
-from plots import plot_confusion, plot_history
+from plots import plot_confusion
 
 import minitorch
 from minitorch import datasets, nn
 from minitorch.datasets.corpus import is_held_out
 from minitorch.nn import functional as F
+from minitorch.optim.lr_scheduler import linear_warmup_decay
 from minitorch.peft import PrefixTuningConfig
 from minitorch.text.batches import IGNORE, batches
 from minitorch.text.tokenizer import Tokenizer
-from minitorch.training import fit, predict, warmup_linear
+from minitorch.training import predict
 
 
 @dataclass
@@ -328,20 +329,9 @@ def train(args, task: Task, run: common.Run):
         _, figures = entity_table(validation.tags, said)
         return {"validation_f1": figures["entity_f1"], "score": figures["entity_f1"]}
 
-    history = fit(
-        model,
-        training,
-        epochs=args.epochs,
-        optimizer=optimizer,
-        schedule=warmup_linear(optimizer, steps),
-        accumulate=args.accumulate,
-        evaluate=evaluate,
-        patience=args.patience,
-        checkpoint=run.checkpoint,
-        resume=args.resume,
-    )
+    schedule = linear_warmup_decay(optimizer, steps // 10, steps)
+    run.fit(model, training, optimizer=optimizer, schedule=schedule, evaluate=evaluate)
     common.save_model(model, tokenizer, run.model)
-    plot_history(history, run.folder / "curves.png")
     return model, tokenizer
 
 

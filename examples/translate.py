@@ -14,12 +14,11 @@ from collections.abc import Iterator, Sequence
 import common
 import sacrebleu
 from minitorch.models.transformer import IGNORE, EncoderDecoder, TransformerConfig
-from plots import plot_history
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 import minitorch
 from minitorch import datasets, no_grad
-from minitorch.training import fit, parameter_groups, progress_bar, to
+from minitorch.training import parameter_groups, progress_bar, to
 from minitorch.utils.data import DataLoader, Sampler
 
 PAD, BOS, EOS = range(3)
@@ -153,20 +152,10 @@ def train(args, run: common.Run):
 
     groups = parameter_groups(model, args.lr, args.weight_decay)
     optimizer = minitorch.optim.AdamW(groups, lr=args.lr, betas=(0.9, 0.98))
-    history = fit(
-        model,
-        batches,
-        epochs=args.epochs,
-        optimizer=optimizer,
-        schedule=warmup_cosine(optimizer, args.epochs * len(batches), args.warmup),
-        evaluate=evaluate,
-        patience=args.patience,
-        checkpoint=run.checkpoint,
-        resume=args.resume,
-    )
+    schedule = warmup_cosine(optimizer, args.epochs * len(batches), args.warmup)
+    history = run.fit(model, batches, optimizer=optimizer, schedule=schedule, evaluate=evaluate)
     model.save_pretrained(run.model)
     tokenizer.save(str(run.model / "tokenizer.json"))
-    plot_history(history, run.folder / "curves.png")
     run.figures |= {"epochs": len(history), "training_seconds": sum(record["seconds"] for record in history)}
     run.say(f"{len(history)} epochs in {run.figures['training_seconds']:.0f} s, the evaluations not counted")
     return model, tokenizer

@@ -21,8 +21,7 @@ import minitorch
 from minitorch import Tensor, nn, no_grad, optim
 from minitorch.peft.layerwise import count_layers, layer_of
 from minitorch.serialization import load, save
-
-IGNORE = -100  # the label of a position that the loss leaves out
+from minitorch.text.batches import IGNORE
 
 
 def fit(
@@ -66,7 +65,8 @@ def fit(
     loss = loss or (lambda model, batch: model(**batch).loss)
     if optimizer is None:
         optimizer = optim.AdamW(parameter_groups(model, lr), lr=lr)
-        schedule = warmup_linear(optimizer, epochs * -(-len(batches) // accumulate))  # type: ignore[arg-type]
+        steps = epochs * -(-len(batches) // accumulate)  # type: ignore[arg-type]
+        schedule = optim.lr_scheduler.linear_warmup_decay(optimizer, steps // 10, steps)
     state = Progress(model, optimizer, schedule, batches, checkpoint, save_every)
     if resume:
         state.load()
@@ -75,8 +75,8 @@ def fit(
 
     while state.epoch < epochs and not state.should_stop(patience):
         model.train()
-        steps = groups(batches, accumulate, device, shifted)
-        for group in bar(steps, state.epoch, epochs, batches, accumulate, progress, name):
+        parts = groups(batches, accumulate, device, shifted)
+        for group in bar(parts, state.epoch, epochs, batches, accumulate, progress, name):
             total = sum(count for _, count in group)
             optimizer.zero_grad()
             for batch, count in group:
@@ -273,21 +273,6 @@ def parameter_groups(
         rate = lr * layer_decay**above if above else head_lr or lr
         found.setdefault((rate, weight_decay if parameter.ndim > 1 else 0.0), []).append(parameter)
     return [{"params": group, "lr": rate, "weight_decay": decay} for (rate, decay), group in found.items()]
-
-
-def warmup_linear(optimizer: optim.Optimizer, steps: int, warmup: float = 0.1) -> optim.lr_scheduler.LambdaLR:
-    """The rate rises in a straight line over the first `warmup` of all steps, then falls in one to 0 (BERT's schedule).
-
-    Step by step the rates of transformers' `get_linear_schedule_with_warmup`: the first one is 0.
-    """
-    if not 0 <= warmup <= 1:
-        raise ValueError(f"warmup is a share of all steps, 0 to 1; got {warmup}")
-    rise = round(steps * warmup)
-
-    def factor(step: int) -> float:
-        return step / rise if step < rise else max(0.0, (steps - step) / max(1, steps - rise))
-
-    return optim.lr_scheduler.LambdaLR(optimizer, factor)
 
 
 @no_grad()

@@ -28,9 +28,8 @@ class GPT2Config(PreTrainedConfig):
     model_type = "gpt2"
     only = {"add_cross_attention": False, "is_encoder_decoder": False}
     metadata = frozenset({
-        "_num_labels", "chunk_size_feed_forward", "is_decoder", "n_ctx", "output_past", "reorder_and_upcast_attn",
+        "chunk_size_feed_forward", "is_decoder", "n_ctx", "reorder_and_upcast_attn",
         "summary_activation", "summary_first_dropout", "summary_proj_to_labels", "summary_type", "summary_use_proj",
-        "task_specific_params",
     })  # fmt: skip
 
     vocab_size: int = 50257

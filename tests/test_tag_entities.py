@@ -267,7 +267,7 @@ def test_transformers_reads_the_saved_model(run, program, tokenizer, tmp_path):
 def test_a_run_that_is_stopped_goes_on(run, program, tmp_path, monkeypatch):
     options = ("--epochs", 2, "--limit", 40)
     run(tmp_path / "whole", *options)
-    monkeypatch.setattr(program, "plot_history", lambda *args: (_ for _ in ()).throw(ValueError("stopped")))
+    monkeypatch.setattr("plots.plot_history", lambda *args: (_ for _ in ()).throw(ValueError("stopped")))
     with pytest.raises(SystemExit, match="stopped"):
         run(tmp_path / "broken", *options)
     monkeypatch.undo()

@@ -9,7 +9,7 @@ import minitorch
 from minitorch import nn, optim
 from minitorch.nn import functional as F
 from minitorch.text.batches import LengthBatches, batches, pad, text_batches
-from minitorch.training import fit, parameter_groups, predict, warmup_linear
+from minitorch.training import fit, parameter_groups, predict
 from minitorch.utils.data import DataLoader
 
 
@@ -47,7 +47,7 @@ def train(data, make=Tagger, **options):
     model = make()
     optimizer = options.pop("optimizer", optim.AdamW)(model.parameters(), lr=0.05)
     options = {"epochs": 3, "progress": False} | options
-    schedule = warmup_linear(optimizer, 40)
+    schedule = optim.lr_scheduler.linear_warmup_decay(optimizer, 4, 40)
     history = fit(model, data, optimizer=optimizer, schedule=schedule, **options)
     return model, history
 
@@ -177,8 +177,6 @@ def test_errors(tmp_path):
         train([])
     with pytest.raises(ValueError, match="accumulate must be at least 1, got 0"):
         train([pad(examples())], accumulate=0)
-    with pytest.raises(ValueError, match="warmup is a share of all steps"):
-        warmup_linear(optim.SGD(Tagger().parameters(), lr=1.0), 10, warmup=3)
     for patience, evaluate in ((2, None), (0, lambda model: {"score": 1.0})):
         with pytest.raises(ValueError, match=f"patience={patience}: at least 1 epoch, and evaluate"):
             train([pad(examples())], patience=patience, evaluate=evaluate)
@@ -187,7 +185,7 @@ def test_errors(tmp_path):
     with pytest.raises(ValueError, match="evaluate gives loss, the training's own figures: choose other names"):
         train([pad(examples())], evaluate=lambda model: {"loss": 1.0})
     model = Tagger()
-    schedule = warmup_linear(optim.SGD(model.parameters(), lr=1.0), 10)
+    schedule = optim.lr_scheduler.linear_warmup_decay(optim.SGD(model.parameters(), lr=1.0), 1, 10)
     with pytest.raises(ValueError, match="a schedule sets the rates of its own optimizer"):
         fit(model, [pad(examples())], epochs=1, schedule=schedule)
 
@@ -241,7 +239,7 @@ def test_the_schedule_is_transformers():
     theirs = torch.optim.SGD([torch.zeros(1)], lr=2.0)
     expected = transformers.get_linear_schedule_with_warmup(theirs, 3, 29)
     optimizer = optim.SGD([nn.Parameter(minitorch.zeros(1))], lr=2.0)
-    schedule = warmup_linear(optimizer, 29)
+    schedule = optim.lr_scheduler.linear_warmup_decay(optimizer, 3, 29)
     for _ in range(30):
         assert optimizer.param_groups[0]["lr"] == pytest.approx(expected.get_last_lr()[0])
         theirs.step(), optimizer.step(), expected.step(), schedule.step()

@@ -86,7 +86,7 @@ def test_it_learns_saves_evaluates_and_predicts(run, tmp_path, capsys):
 def test_a_run_that_is_stopped_goes_on(run, program, tmp_path, monkeypatch):
     options = ("--epochs", 2, "--limit", 60, "--dropout", 0.1)
     run(tmp_path / "whole", *options)
-    monkeypatch.setattr(program, "plot_history", lambda *args: (_ for _ in ()).throw(ValueError("stopped")))
+    monkeypatch.setattr("plots.plot_history", lambda *args: (_ for _ in ()).throw(ValueError("stopped")))
     before, calls = program.mean_loss, []
 
     def stop_in_the_second_epoch(*args):

@@ -11,12 +11,11 @@ Names and files are those of Hugging Face's peft, for one adapter at a time.
 
 import copy
 import os
-import shutil
 from contextlib import contextmanager
 
 from minitorch import nn
 from minitorch.serialization import load_safetensors, save_safetensors
-from minitorch.utils.hub import resolve
+from minitorch.utils.hub import read_json, resolve
 
 from .adalora import AdaLoraModel
 from .adapters import AdapterModel
@@ -127,24 +126,15 @@ class PeftModel(nn.Module):
 
     def save_pretrained(self, folder) -> None:
         """Write adapter_config.json and adapter_model.safetensors: what was learnt, without the base model."""
-        from minitorch.models.pretrained import write_json
+        from minitorch.models.pretrained import write_json, written_aside
 
         folder = os.path.abspath(os.path.expanduser(os.fspath(folder)))
         if os.path.exists(folder) and not os.path.isdir(folder):
             raise NotADirectoryError(f"{folder!r} is a file: give the name of a folder")
-        new = not os.path.exists(folder)
-        target = f"{folder}.{os.urandom(6).hex()}.minitorch-tmp" if new else folder
-        os.makedirs(target, exist_ok=not new)
-        try:
+        with written_aside(folder) as aside:
             state = {key: value.contiguous() for key, value in self.base_model.adapter_state().items()}
-            save_safetensors(state, os.path.join(target, WEIGHTS), metadata={"format": "pt"})
-            write_json(os.path.join(target, CONFIG), self.base_model.settings_to_save().to_dict())
-            if new:
-                os.rename(target, folder)
-        except BaseException:
-            if new:
-                shutil.rmtree(target, ignore_errors=True)
-            raise
+            save_safetensors(state, os.path.join(aside, WEIGHTS), metadata={"format": "pt"})
+            write_json(os.path.join(aside, CONFIG), self.base_model.settings_to_save().to_dict())
 
     @classmethod
     def from_pretrained(cls, model, folder_or_hub_id, *, is_trainable=False) -> "PeftModel":
@@ -167,8 +157,6 @@ ADDED = (TunerLayer, ModulesToSaveWrapper)
 
 def read_config(folder_or_hub_id, **changes) -> PeftConfig:
     """The settings in adapter_config.json, some of them changed."""
-    from minitorch.models.pretrained import read_json
-
     path = resolve(folder_or_hub_id, CONFIG)
     values = read_json(path)
     kind = values.get("peft_type")

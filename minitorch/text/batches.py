@@ -1,7 +1,7 @@
 """Batches of texts: padded no further than their longest, and made of texts of similar length.
 
-A batch costs what its longest text costs. With random batches of 32 sentences of SST-2 half of all tokens are padding;
-sorted by length within pools of 50 batches, a twentieth.
+A batch costs what its longest text costs. In random batches of sentences much of that is padding; in batches cut from
+pools that are sorted by length, little.
 """
 
 from collections.abc import Callable, Iterator, Sequence
