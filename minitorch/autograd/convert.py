@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..backend import dtypes
+from ..backend import dtypes, fastpath
 from ..backend.devices import CPU, device_of, to_device
 from ..tensor import Tensor, wrap
 from . import autocast
@@ -62,11 +62,22 @@ def apply_converted(op: Any, inputs: tuple, options: dict) -> Any:
         wanted = dtypes.get_default_dtype()
     low = wanted.numpy in dtypes.LOW_PRECISION
     computed = dtypes.float32 if low else wanted
+    if low and not all(t is None or (isinstance(t, Tensor) and t.dtype is wanted) for t in inputs):
+        xp = tensors[0].xp
+        if takes_half(op, fastpath.ACTIVE[xp].get(op), wanted.numpy):  # a fast path decides when all have its dtype
+            computed, low = wanted, False
     result = op.apply(*[_place(t, where, computed, True) for t in inputs], **options)
     if not low or (autocast.blocks and autocast.keeps_float32(op)):
         return result
     lower = lambda t: t.to(wanted) if t.dtype is computed else t  # noqa: E731
     return tuple(map(lower, result)) if isinstance(result, tuple) else lower(result)
+
+
+def takes_half(op: Any, fast: Any, dtype: Any) -> bool:
+    """Whether arrays of a dtype that is not native may go to the fast path: half precision, and it says so."""
+    if fast is None or not fast.half or dtype not in dtypes.LOW_PRECISION:
+        return False
+    return not (autocast.blocks and autocast.keeps_float32(op))
 
 
 def _common_device(op: Any, tensors: list[Tensor]) -> Any:

@@ -52,6 +52,7 @@ class Op:
     differentiable: ClassVar[bool] = True
     native: ClassVar[frozenset] = _EVERY_DTYPE - LOW_PRECISION  # dtypes that forward takes without conversion
     reference: ClassVar[type[Op] | None] = None  # set on a fast path
+    half: ClassVar[bool] = False  # a fast path that takes float16 and bfloat16 as they are; others compute in float32
     materialize: ClassVar[bool] = True  # of several outputs, those that nothing used get zeros for a gradient, or None
 
     lean: ClassVar[bool] = False  # one or two inputs, no options: `_apply_lean` does
@@ -147,14 +148,17 @@ class Op:
             else:
                 edges.append(None)
                 needs.append(False)
-        if dtype not in cls.native:
+        xp = NAMESPACES.get(kind) or namespace_of(arrays[0])
+        fast = fastpath.ACTIVE[xp].get(cls)
+        if dtype not in cls.native and not convert.takes_half(cls, fast, dtype):
             return convert.apply_converted(cls, inputs, options)
         if cls.contiguous:
             arrays = [a if a is None or a.flags.c_contiguous else a.copy() for a in arrays]
-
-        xp = NAMESPACES.get(kind) or namespace_of(arrays[0])
-        fast = fastpath.ACTIVE[xp].get(cls)
-        op = cls() if fast is None or not fast.accepts(*arrays, **options) else fast()
+        if fast is not None and not fast.accepts(*arrays, **options):
+            fast = None
+            if dtype not in cls.native:
+                return convert.apply_converted(cls, inputs, options)
+        op = cls() if fast is None else fast()
         op.xp = xp
         if record and cls.differentiable and mode.enabled:
             op.needs = needs
