@@ -9,7 +9,7 @@ TEST_TOOLS = pytest hypothesis 'setuptools>=77'
 LINT_TOOLS = 'ruff==0.17.*' 'mypy==2.4.*'
 ARGS =
 
-.PHONY: help demo test test-parity lessons lesson test-lessons lint docs mutants bench clean
+.PHONY: help demo test test-parity lessons lesson test-lessons test-gpu lint docs mutants bench bench-gpu clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -51,6 +51,13 @@ mutants: $(VENV)/for-parity ## do the tests notice? every op made wrong in many 
 # It sets the threads itself, two for each library; a quiet machine is the caller's care.
 bench: $(VENV)/for-parity ## beside PyTorch, in one run: times, ratios, memory; ARGS="--only bert,gpt --seconds 10 --compile --out runs/bench"
 	$(RUN) -m benchmarks $(ARGS)
+
+# Where the GPU is, CuPy and PyTorch are the machine's own: these two use its python3, and install nothing.
+test-gpu: ## on a GPU: the op table on CuPy, the kernels, graphs, training as on the CPU; a table in tests/gpu/results.md
+	$(firstword $(PYTHONS)) -m tests.gpu $(ARGS)
+
+bench-gpu: ## on a GPU: beside PyTorch, plain and as CUDA graphs; a table in benchmarks/gpu.md
+	$(firstword $(PYTHONS)) -m benchmarks.gpu $(ARGS)
 
 clean: ## removes .venv and all caches; results in runs/ stay
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -261,24 +261,29 @@ def bert_products(batch, length, width, layers, heads, train):
 
 @workload("bert", "4 layers, width 256, 4 heads, 32x128 tokens, vocabulary 8192, 614 masked, dropout 0.1, AdamW, clipping",
           {"layers": 1, "width": 8, "heads": 2, "batch": 2, "length": 6, "vocab": 20, "masked": 3})  # fmt: skip
-def bert(lib, layers=4, width=256, heads=4, batch=32, length=128, vocab=8192, masked=614, dropout=0.1):
+def bert(lib, layers=4, width=256, heads=4, batch=32, length=128, vocab=8192, masked=614, dropout=0.1, places=False):
+    """places: the masked positions come as numbers, as a captured graph needs them."""
     models, rng = code(lib, "models.bert"), random()
     model = models.BertForPreTraining(bert_config(models, vocab, width, layers, heads, length, dropout))
-    names = ("input_ids", "attention_mask", "token_type_ids", "labels", "next_sentence_label")
+    names = ("input_ids", "attention_mask", "token_type_ids", "labels", "next_sentence_label", "positions")
     types = (np.arange(length) >= length // 2).astype(np.int64)[None].repeat(batch, 0)
     arrays = []
     for _ in range(BATCHES):
         ids = rng.integers(5, vocab, (batch, length))
         labels = np.full(ids.size, -100)
-        places = rng.permutation(ids.size)[:masked]
-        labels[places] = ids.reshape(-1)[places]
-        arrays.append((ids, np.ones_like(ids), types, labels.reshape(ids.shape), rng.integers(0, 2, batch)))
+        chosen = rng.permutation(ids.size)[:masked]
+        labels[chosen] = ids.reshape(-1)[chosen]
+        follows = rng.integers(0, 2, batch)
+        if places:
+            arrays.append((ids, np.ones_like(ids), types, labels[chosen], follows, chosen))
+        else:
+            arrays.append((ids, np.ones_like(ids), types, labels.reshape(ids.shape), follows))
     words = floor.linear(masked, width, width) + floor.linear(masked, width, vocab)
-    follows = floor.linear(batch, width, width) + floor.linear(batch, width, 2)  # pooler, next sentence
+    pairs = floor.linear(batch, width, width) + floor.linear(batch, width, 2)  # pooler, next sentence
     return Job(
         lib, lambda *batch: model(**dict(zip(names, batch))).loss, arrays, model,
         lib.optim.AdamW(model.parameters(), lr=1e-4), 1.0,
-        bert_products(batch, length, width, layers, heads, True) + words + follows,
+        bert_products(batch, length, width, layers, heads, True) + words + pairs,
     )  # fmt: skip
 
 

@@ -369,14 +369,19 @@ class BertForPreTraining(BertPreTrainedModel):
         self.cls.apply(self.init_weights)
         tie_words(self)
 
-    def forward(self, *inputs, labels=None, next_sentence_label=None, **options):
+    def forward(self, *inputs, labels=None, next_sentence_label=None, positions=None, **options):
         """labels: (B, T), the words to predict, -100 elsewhere. next_sentence_label: (B,), 0: B follows A, 1: random.
 
         With labels the vocabulary's scores are computed at the masked positions only: 15% of the work with 15% masked.
+        positions: (M,), these places, counted through all B T tokens, if they are known; then labels is (M,). A captured
+        CUDA graph needs them, since M must not depend on numbers; what is too many is filled up with labels of -100.
         """
         out = self.bert(*inputs, **options)
         x, mlm_loss, nsp_loss = out.last_hidden_state, None, None
-        if labels is not None:
+        if positions is not None:
+            check_labels("labels", labels, tuple(positions.shape), self.config.vocab_size, "vocab_size", ignore=True)
+            x = x.flatten(0, 1)[positions]  # (M, C)
+        elif labels is not None:
             masked = predicted(labels, tuple(x.shape[:2]), self.config.vocab_size, "vocab_size", "masked")
             x, labels = x[masked], labels[masked]  # (M, C), (M,)
         words, follows = self.cls(x, out.pooler_output)  # (B, T, V) or (M, V); (B, 2)

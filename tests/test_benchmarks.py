@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -11,6 +15,7 @@ from benchmarks.__main__ import machine, milliseconds, same, table
 from benchmarks.workloads import WORKLOADS, chosen
 
 NAMES = list(WORKLOADS)
+ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -134,3 +139,28 @@ def test_side():
         assert len(side.ask(3)) == 3
     side.close()
     assert "nothing" in Side("minitorch", "nothing", {}, {}, [], 1).failed
+
+
+@pytest.mark.parametrize("module", ["benchmarks.gpu", "benchmarks.crossover", "tests.gpu"])
+def test_without_a_gpu_nothing_is_run(module, tmp_path):
+    """They start, say so, and write nothing."""
+    import minitorch
+
+    if minitorch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    before = {path: path.stat().st_mtime for path in (ROOT / "benchmarks").iterdir()}
+    done = subprocess.run([sys.executable, "-m", module], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0 and "There is no GPU" in done.stdout and "nothing was run" in done.stdout, done.stderr
+    assert {path: path.stat().st_mtime for path in (ROOT / "benchmarks").iterdir()} == before
+
+
+def test_the_gpu_tables_from_made_up_times():
+    from benchmarks.crossover import verdict
+    from benchmarks.gpu import table
+
+    times = {("minitorch", "eager"): [2e-3], ("torch", "eager"): [3e-3], ("minitorch", "graph"): [1e-3]}
+    text = table({"tiny": {"times": times, "launches": {"minitorch": 12}, "memory": {}}})
+    row = [cell.strip() for cell in text.splitlines()[-1].strip("|").split("|")]
+    assert row == ["tiny", "2.000", "3.000", "1.000", "", "1.50", "3.00", "", "12 / ?", "? / ?"]
+    rows = [["16", "1", "2", "2", "0.50", "2.00"], ["64", "4", "2", "1", "2.00", "4.00"], ["128", "", "9", "9", "", ""]]
+    assert verdict(rows, 4) == "64" and verdict(rows, 5) == "16"

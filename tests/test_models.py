@@ -392,3 +392,22 @@ def test_mlp():
         model(minitorch.ones(2, 5))
     with pytest.raises(ValueError, match="activation 'elu' is unknown; there are relu, gelu, tanh, sigmoid"):
         MLPConfig(activation="elu")
+
+
+def test_masked_positions_may_be_given():
+    """The same loss and gradients as from (B, T) labels; places that fill up, with labels of -100, change nothing."""
+    inputs, labels, follows = batch()
+    model = BertForPreTraining(BertConfig(**SMALL, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0))
+    places = np.flatnonzero(labels.reshape(-1) != -100)
+    given = np.concatenate([labels.reshape(-1)[places], [-100, -100]])
+    results = []
+    for extra in ({"labels": labels}, {"labels": given, "positions": np.concatenate([places, [0, 3]])}):
+        model.zero_grad()
+        out = model(**to(minitorch, inputs | extra), next_sentence_label=minitorch.tensor(follows))
+        out.loss.backward()
+        results.append((out.loss.item(), {name: p.grad.numpy().copy() for name, p in model.named_parameters()}))
+    assert results[0][0] == pytest.approx(results[1][0], rel=1e-6)
+    for name, expected in results[0][1].items():
+        np.testing.assert_allclose(results[1][1][name], expected, rtol=1e-4, atol=1e-6, err_msg=name)
+    with pytest.raises(ValueError, match="labels has shape"):
+        model(**to(minitorch, inputs | {"labels": labels, "positions": places}))
