@@ -140,6 +140,7 @@ def train(args, run: common.Run) -> None:
         evaluate=lambda model: evaluate(model, validation, args),
         checkpoint=run.checkpoint,
         resume=args.resume,
+        graph=args.graph,
     )
     model.save_pretrained(run.model)
     (run.model / "characters.json").write_text(json.dumps(characters.characters) + "\n", encoding="utf-8")
@@ -237,6 +238,9 @@ def options() -> argparse.ArgumentParser:
     add("--warmup", 100, "steps in which the rate rises")
     add("--seed", 1337, "of the first weights, the windows, dropout and samples")
     add("--device", "cpu", "cpu or cuda")
+    parser.add_argument(
+        "--graph", action="store_true", help="capture the training step as a CUDA graph (with --device cuda)"
+    )
     add("--out", "runs/char_gpt", "the run's folder: model, report, curves")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
     parser.add_argument("--generate", metavar="PROMPT", help="do not train: let the saved model in --out continue this")

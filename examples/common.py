@@ -39,6 +39,7 @@ def options(
         help="the folder with the data set's files (default: its folder in $MINITORCH_DATA, else a download)",
     )
     add("--device", default="cpu", help="cpu or cuda (default: cpu)")
+    add("--graph", action="store_true", help="capture the training steps as CUDA graphs (with --device cuda)")
     add("--seed", type=int, default=0, help="random seed (default: 0)")
     add("--out", default=out, help=f"the run's folder: model, report, pictures (default: {out})")
     add("--resume", action="store_true", help="go on from the checkpoint in --out")
@@ -129,6 +130,8 @@ class Run:
             minitorch.zeros(1, device=args.device)
         except (RuntimeError, ImportError) as error:
             raise SystemExit(f"--device {args.device}: {error}") from None
+        if getattr(args, "graph", False):
+            check_graph(args.device)
 
     def begin(self) -> None:
         """Write the settings, or, to resume, compare them with those of the start."""
@@ -167,6 +170,7 @@ class Run:
             patience=args.patience,
             checkpoint=self.checkpoint,
             resume=args.resume,
+            graph=args.graph,
             **recipe,
         )
         plot_history(history, self.folder / "curves.png")
@@ -233,7 +237,13 @@ def shortened(names: Sequence[str]) -> str:
 COUNTS = (
     "epochs batch_size limit patience max_length accumulate width blocks size layers heads vocab_size beams".split()
 )
-NOT_SETTINGS = ("out", "resume", "predict", "evaluate", "split", "device", "data")
+NOT_SETTINGS = ("out", "resume", "predict", "evaluate", "split", "device", "data", "graph")
+
+
+def check_graph(device: str) -> None:
+    """--graph is for a GPU."""
+    if minitorch.device(device).type != "cuda":
+        raise SystemExit(f"--graph: CUDA graphs need a GPU: add --device cuda (got --device {device})")
 
 
 def save_model(model: nn.Module, tokenizer, folder: Path) -> None:

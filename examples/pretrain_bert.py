@@ -21,6 +21,7 @@ from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 
+import common
 import numpy as np
 from minitorch.models.bert import BertConfig, BertForPreTraining
 from tqdm import tqdm
@@ -73,8 +74,9 @@ HELP = {
 class Pretraining:
     """One run: data, model and optimizer; `run()` trains, from the last checkpoint if `resume`."""
 
-    def __init__(self, settings: Settings, out: str | Path, resume: bool = False):
-        self.settings, self.out = settings, Path(out)
+    def __init__(self, settings: Settings, out: str | Path, resume: bool = False, graph: bool = False):
+        self.settings, self.out, self.graph = settings, Path(out), graph
+        self.update = minitorch.cuda.graph(self.learn, device=settings.device) if graph else self.learn
         check(settings)
         state = self._read_checkpoint(resume)
         self.out.mkdir(parents=True, exist_ok=True)
@@ -167,14 +169,19 @@ class Pretraining:
 
     def train_step(self) -> dict[str, float]:
         self.model.train()
-        result = self.model(**self.tensors(next(self.batches)))
+        batch = next(self.batches)
+        losses = self.update(self.tensors(with_positions(batch) if self.graph else batch))
+        self.schedule.step()
+        self.step += 1
+        return {name: loss.item() for name, loss in losses.items()}
+
+    def learn(self, batch: dict[str, minitorch.Tensor]) -> dict[str, minitorch.Tensor]:
+        result = self.model(**batch)
         self.optimizer.zero_grad()
         result.loss.backward()
         nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimizer.step()
-        self.schedule.step()
-        self.step += 1
-        return {"mlm_loss": result.mlm_loss.item(), "nsp_loss": result.nsp_loss.item()}
+        return {"mlm_loss": result.mlm_loss.detach(), "nsp_loss": result.nsp_loss.detach()}
 
     def tensors(self, batch: dict[str, np.ndarray]) -> dict[str, minitorch.Tensor]:
         return {name: minitorch.from_numpy(array).to(self.settings.device) for name, array in batch.items()}
@@ -253,6 +260,18 @@ class Pretraining:
         (self.out / "metrics.jsonl").write_text(text, encoding="utf-8")  # without what came after the checkpoint
 
 
+def with_positions(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The batch with the places of the masked tokens, always as many as can be (mask_tokens hides 15% of each row): a captured
+    graph has one shape. Those that are too many have no label."""
+    rows, columns = batch["labels"].shape
+    most = rows * max(1, round(0.15 * columns))
+    places = np.flatnonzero(batch["labels"] >= 0)
+    positions = np.zeros(most, np.int64)
+    labels = np.full(most, -100, np.int64)
+    positions[: len(places)], labels[: len(places)] = places, batch["labels"].reshape(-1)[places]
+    return {**batch, "positions": positions, "labels": labels}
+
+
 def check(s: Settings) -> None:
     """Settings that could only fail later, or do nothing."""
     for name in ("layers", "hidden", "heads", "batch_size", "steps", "eval_every", "save_every"):
@@ -297,10 +316,15 @@ def main() -> None:
         )
     parser.add_argument("--out", default="runs/bert", help="the run's folder (default: runs/bert)")
     parser.add_argument("--resume", action="store_true", help="go on from the folder's checkpoint")
+    parser.add_argument(
+        "--graph", action="store_true", help="capture the training step as a CUDA graph (with --device cuda)"
+    )
     args = vars(parser.parse_args())
-    out, resume = args.pop("out"), args.pop("resume")
+    out, resume, graph = args.pop("out"), args.pop("resume"), args.pop("graph")
+    if graph:
+        common.check_graph(args["device"])
     try:
-        run = Pretraining(Settings(**args), out, resume).run()
+        run = Pretraining(Settings(**args), out, resume, graph).run()
     except (ValueError, FileNotFoundError, ImportError, LoadError) as error:
         raise SystemExit(f"pretrain_bert.py: {error}") from None
     from plots import plot_curves

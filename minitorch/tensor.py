@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .backend import devices, dtypes
+from .backend import capture, devices, dtypes
 from .backend.devices import device, device_of, namespace_of, to_numpy
 
 
@@ -227,6 +227,8 @@ class Tensor:
     @property
     def grad(self) -> Any:
         """The gradient, a Tensor of the same shape; None before `backward()`."""
+        if capture.watch is not None and self.grad_fn is None and self._requires_grad:
+            capture.saw_leaf(self)
         return self._grad
 
     @grad.setter
@@ -343,8 +345,7 @@ class Tensor:
         """The only element, as a Python number."""
         if self.array.size != 1:
             raise RuntimeError(f"a Tensor with {self.array.size} elements cannot be converted to Scalar")
-        value = to_numpy(self.array).reshape(()).item()
-        return float(value) if self.dtype is dtypes.bfloat16 else value
+        return devices.host(self.array)
 
     def tolist(self) -> Any:
         array = to_numpy(self.array)

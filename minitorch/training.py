@@ -21,7 +21,10 @@ import minitorch
 from minitorch import Tensor, nn, no_grad, optim
 from minitorch.peft.layerwise import count_layers, layer_of
 from minitorch.serialization import load, save
-from minitorch.text.batches import IGNORE
+from minitorch.text.batches import IGNORE, widen
+
+GRAPHS = 64  # at most, one for each shape of a batch
+MULTIPLE = 16  # of the lengths of texts, so that there are few shapes
 
 
 def fit(
@@ -40,6 +43,7 @@ def fit(
     checkpoint: Any = None,
     resume: bool = False,
     save_every: float = 600,
+    graph: bool = False,
     progress: bool = True,
     name: str = "train",
 ) -> list[dict[str, float]]:
@@ -54,6 +58,8 @@ def fit(
     the end, and whether to stop: after `patience` epochs without a better one.
     checkpoint: a file that is replaced after each epoch and every `save_every` seconds; with `resume`, the training goes
     on from it, to the numbers that it would have had without the break.
+    graph: capture the steps as CUDA graphs, one for each shape of a batch (cuda.graph; on a GPU only). So that there are
+    few, texts (input_ids with an attention_mask) are padded further, to a length that is a multiple of 16.
     """
     if accumulate < 1:
         raise ValueError(f"accumulate must be at least 1, got {accumulate}")
@@ -72,22 +78,16 @@ def fit(
         state.load()
     parameters = [p for p in model.parameters() if p.requires_grad]
     device = parameters[0].device if parameters else None
+    make = captured_step if graph else plain_step
+    step = make(model, loss, optimizer, parameters, clip, accumulate)
 
     while state.epoch < epochs and not state.should_stop(patience):
         model.train()
-        parts = groups(batches, accumulate, device, shifted)
+        parts = groups(evened(batches, model) if graph else batches, accumulate, device, shifted)
         for group in bar(parts, state.epoch, epochs, batches, accumulate, progress, name):
             total = sum(count for _, count in group)
-            optimizer.zero_grad()
-            for batch, count in group:
-                if not count:  # every label is left out: the mean of none is 0 / 0
-                    continue
-                mean = loss(model, batch)
-                (mean * (count / total)).backward()
-                state.add(mean.detach(), count)
-            if clip is not None:
-                nn.utils.clip_grad_norm_(parameters, clip)
-            optimizer.step()
+            for mean, count in step(group, total):
+                state.add(mean, count)
             if total and hasattr(model, "update_and_allocate"):  # AdaLoRA moves its ranks
                 model.update_and_allocate()
             if schedule is not None:
@@ -98,6 +98,70 @@ def fit(
             print(line(f"{name} {state.epoch}/{epochs}", record), flush=True)
     state.restore_best()
     return state.history
+
+
+def plain_step(
+    model: nn.Module, loss: Callable, optimizer: optim.Optimizer, parameters: list, clip: float | None, accumulate: int
+) -> Callable:
+    """step(group, total): one step on the batches of `group`, with `total` labels together; yields each batch's mean loss
+    and its count of labels."""
+
+    def step(group: list[tuple], total: int) -> Iterator[tuple[Tensor, int]]:
+        optimizer.zero_grad()
+        for batch, count in group:
+            if count:  # without: every label is left out, and the mean of none is 0 / 0
+                mean = loss(model, batch)
+                (mean * (count / total)).backward()
+                yield mean.detach(), count
+        if clip is not None:
+            nn.utils.clip_grad_norm_(parameters, clip)
+        optimizer.step()
+
+    return step
+
+
+def captured_step(
+    model: nn.Module, loss: Callable, optimizer: optim.Optimizer, parameters: list, clip: float | None, accumulate: int
+) -> Callable:
+    """The same as CUDA graphs: the whole step, or where it has several batches one graph for each, and one for the end."""
+    device = parameters[0].device if parameters else minitorch.device("cpu")
+    if device.type == "cpu":
+        raise ValueError(f"graph=True: CUDA graphs need a model on a GPU; this one is on {device}")
+
+    def forward_backward(batch: Any, share: Tensor | None = None) -> Tensor:
+        mean = loss(model, batch)
+        (mean if share is None else mean * share).backward()
+        return mean
+
+    def update() -> None:
+        if clip is not None:
+            nn.utils.clip_grad_norm_(parameters, clip)
+        optimizer.step()
+
+    def whole(batch: Any) -> Tensor:
+        optimizer.zero_grad()
+        mean = forward_backward(batch)
+        update()
+        return mean
+
+    def last() -> None:
+        update()
+        optimizer.zero_grad(set_to_none=False)  # the same gradients for all graphs, which add to them
+
+    graphed = {f: minitorch.cuda.graph(f, device=device, limit=GRAPHS) for f in (whole, forward_backward, last)}
+
+    def step(group: list[tuple], total: int) -> Iterator[tuple[Tensor, int]]:
+        group = [(batch, count) for batch, count in group if count]
+        if accumulate == 1:
+            for batch, count in group:
+                yield graphed[whole](batch), count
+            return
+        for batch, count in group:
+            yield graphed[forward_backward](batch, minitorch.full((), count / total, device=device)), count
+        if group:
+            graphed[last]()
+
+    return step
 
 
 class Progress:
@@ -228,6 +292,15 @@ def groups(batches: Iterable, size: int, device: Any, shifted: bool) -> Iterator
     batches = iter(batches)
     while group := list(itertools.islice(batches, size)):
         yield [(to(batch, device), targets(batch, shifted)) for batch in group]
+
+
+def evened(batches: Iterable, model: nn.Module) -> Iterator:
+    """The batches, of texts with few lengths."""
+    config = getattr(model, "config", None)
+    most = getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None)
+    for batch in batches:
+        texts = isinstance(batch, dict) and "attention_mask" in batch and batch["input_ids"].ndim == 2
+        yield widen(batch, MULTIPLE, most, getattr(config, "pad_token_id", None) or 0) if texts else batch
 
 
 def to(batch: Any, device: Any) -> Any:

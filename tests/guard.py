@@ -5,12 +5,19 @@ scalar that NumPy returns for a full reduction, uses a function or an option tha
 namespace `guard` each of these raises an error here. What CuPy does, and its lists of names, were read from CuPy 14.2.
 Where CuPy transfers silently the guard is stricter; where it wraps an index that is out of range, so does the guard.
 
+A number that goes to the CPU makes the CPU wait for the GPU. In minitorch that may happen in backend/devices.py alone, where it
+is reported and refused in captured graphs: the guard raises `Synchronisation` when any other of its modules, or a model, reads
+an array (`bool`, `int`, `float`, `item`, `get` ...), or calls what waits inside CuPy: `nonzero`, `unique`, `bincount`, an index
+with a mask, `linalg`.
+
 `minitorch.backend.register_namespace("guard", guard, GuardArray)` makes it the device "guard".
 """
 
 from __future__ import annotations
 
 import operator
+import sys
+from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 
@@ -83,6 +90,40 @@ METHODS = frozenset(
 )
 
 
+WAITING = frozenset(
+    "argwhere bincount extract flatnonzero histogram nonzero unique union1d compress trim_zeros".split()
+)
+
+
+class Synchronisation(AssertionError):
+    """minitorch made the CPU wait for the GPU behind devices.py's back."""
+
+
+def _waits(what: str) -> None:
+    """Called where CuPy would wait for the GPU."""
+    frame: Any = sys._getframe(1)
+    while frame is not None and frame.f_globals.get("__name__", "") == __name__:
+        frame = frame.f_back
+    name = frame.f_globals.get("__name__", "") if frame is not None else ""
+    if name.startswith("minitorch") and name not in ("minitorch.backend.devices", "minitorch.backend.checks"):
+        raise Synchronisation(
+            f"{what} waits for the GPU, at {frame.f_code.co_filename}:{frame.f_lineno}: use devices.host, to_numpy or "
+            "nonzero, or for a check backend/checks.py"
+        )
+
+
+# What CuPy has, but not for bfloat16: `where`, and so the triangles, would give float32.
+NOT_OF_BFLOAT16 = frozenset(
+    "argpartition argsort around clip einsum lexsort partition round searchsorted sort tril triu unique where".split()
+)
+
+
+def _check_bfloat16(name: str, args: tuple) -> None:
+    arrays = [a for a in args if isinstance(a, GuardArray) and a.dtype.name == "bfloat16"]
+    if arrays and (name in NOT_OF_BFLOAT16 or (name == "matmul" and max(a.ndim for a in arrays) > 2)):
+        raise TypeError(f"cupy.{name} does not take bfloat16 arrays" + ", stacks of matrices" * (name == "matmul"))
+
+
 class _Flags:
     """As CuPy's: nothing is ever read-only, so there is no `writeable`."""
 
@@ -92,36 +133,65 @@ class _Flags:
 
 
 class GuardArray:
-    __slots__ = ("_hidden", "base", "__weakref__")
+    """An array of the device "guard"; or, while `several_gpus()` lasts, of one of the GPUs that it makes believe in."""
+
+    __slots__ = ("_hidden", "base", "_number", "__weakref__")
     __array_priority__ = 100
     _hidden: np.ndarray
     base: Any
+    gpus, current = 0, 0  # how many GPUs there are, and which one is the current one
 
     def __init__(self, array: np.ndarray, base: GuardArray | None = None):
         self._hidden = array if array.flags.writeable else _writable(array)
         self.base = base
+        self._number = GuardArray.current if base is None else base._number
+
+    @property
+    def device(self) -> Any:
+        if not GuardArray.gpus:
+            raise AttributeError("device")
+        return SimpleNamespace(id=self._number)
+
+    def _here(self) -> np.ndarray:
+        """What it holds, for work on the current GPU."""
+        if self._number != GuardArray.current:
+            raise ValueError(
+                f"Array device must be same as the current device: array device = {self._number} while current = "
+                f"{GuardArray.current}"
+            )
+        return self._hidden
 
     # --- the explicit ways out ---------------------------------------------------------------------------------------
 
     def get(self, stream: Any = None, order: str = "C", out: Any = None, blocking: bool = True) -> np.ndarray:
-        return np.array(self._hidden, order="C")
+        _waits("get()")
+        if out is None:
+            return np.array(self._hidden, order="C")
+        out[...] = self._hidden
+        return out
 
     def item(self) -> Any:
+        _waits("item()")
         return self._hidden.item()
 
     def tolist(self) -> Any:
+        _waits("tolist()")
         return self._hidden.tolist()
 
     def tobytes(self, order: str = "C") -> bytes:
+        _waits("tobytes()")
         return self._hidden.tobytes(order)
 
     def __bool__(self) -> bool:
+        _waits("bool()")
         return bool(self._hidden)
 
     def __int__(self) -> int:
+        _waits("int()")
         return int(self._hidden)
 
     def __float__(self) -> float:
+        _waits("float()")
         return float(self._hidden)
 
     # --- the implicit ones -------------------------------------------------------------------------------------------
@@ -147,6 +217,7 @@ class GuardArray:
     nbytes = property(lambda self: self._hidden.nbytes)
     strides = property(lambda self: self._hidden.strides)
     flags = property(lambda self: _Flags(self._hidden.flags))
+    data = property(lambda self: SimpleNamespace(ptr=self._hidden.__array_interface__["data"][0]))
     T = property(lambda self: _wrap(self._hidden.T, self))
     mT = property(lambda self: _wrap(self._hidden.mT, self))
 
@@ -166,16 +237,16 @@ class GuardArray:
     # --- operators ---------------------------------------------------------------------------------------------------
 
     def __neg__(self):
-        return _wrap(-self._hidden)
+        return _wrap(-self._here())
 
     def __pos__(self):
-        return _wrap(+self._hidden)
+        return _wrap(+self._here())
 
     def __abs__(self):
-        return _wrap(abs(self._hidden))
+        return _wrap(abs(self._here()))
 
     def __invert__(self):
-        return _wrap(~self._hidden)
+        return _wrap(~self._here())
 
     # --- parts -------------------------------------------------------------------------------------------------------
 
@@ -186,18 +257,21 @@ class GuardArray:
         value = _operand(value)
         while isinstance(value, np.ndarray) and value.ndim and value.shape[0] == 1:  # as CuPy does, and as NumPy does
             value = value[0]
-        self._hidden[_index(index, self.shape)] = value
+        self._here()[_index(index, self.shape)] = value
 
     def fill(self, value: Any) -> None:
-        self._hidden.fill(_operand(value))
+        self._here().fill(_operand(value))
 
     def sort(self, axis: int = -1) -> None:
-        self._hidden.sort(axis, kind="stable")
+        self._here().sort(axis, kind="stable")
 
     def __getattr__(self, name: str) -> Any:
         if name not in METHODS:
             raise AttributeError(f"a CuPy array has no attribute {name!r}, or the guard does not know it")
-        method = getattr(self._hidden, name)
+        if name in WAITING:
+            _waits(f"{name}()")
+        view = name in ("diagonal", "ravel", "reshape", "squeeze", "swapaxes", "transpose", "view")
+        method = getattr(self._hidden if view else self._here(), name)
 
         def call(*args: Any, **kwargs: Any) -> Any:
             _check_options(
@@ -249,7 +323,7 @@ def _wrap(value: Any, *sources: Any) -> Any:
 def _operand(value: Any) -> Any:
     """A function's argument for NumPy; NumPy's arrays are refused."""
     if isinstance(value, GuardArray):
-        return value._hidden
+        return value._here()
     if isinstance(value, np.ndarray):
         raise TypeError(f"Unsupported type {type(value)}: a NumPy array meets device arrays")
     if type(value) in (tuple, list):
@@ -271,6 +345,7 @@ def _index(index: Any, shape: tuple) -> Any:
         if p is Ellipsis:
             axis += len(shape) - taken
         elif isinstance(p, np.ndarray) and p.dtype == bool:
+            _waits("an index with a mask")
             axis += p.ndim
         elif p is not None:
             if isinstance(p, np.ndarray) and axis < len(shape) and shape[axis] and p.dtype.kind in "iu":
@@ -290,17 +365,17 @@ def _binary(name: str) -> Any:
 
     def forward(self: GuardArray, other: Any) -> Any:
         other = _other(other)
-        return other if other is NotImplemented else _wrap(function(self._hidden, other))
+        return other if other is NotImplemented else _wrap(function(self._here(), other))
 
     def reflected(self: GuardArray, other: Any) -> Any:
         other = _other(other)
-        return other if other is NotImplemented else _wrap(function(other, self._hidden))
+        return other if other is NotImplemented else _wrap(function(other, self._here()))
 
     def in_place(self: GuardArray, other: Any) -> Any:
         other = _other(other)
         if other is NotImplemented:
             return other
-        function(self._hidden, other, out=self._hidden) if isinstance(function, np.ufunc) else _assign(
+        function(self._here(), other, out=self._hidden) if isinstance(function, np.ufunc) else _assign(
             self, function, other
         )
         return self
@@ -309,7 +384,7 @@ def _binary(name: str) -> Any:
 
 
 def _assign(target: GuardArray, function: Any, other: Any) -> None:
-    result = function(target._hidden, other)
+    result = function(target._here(), other)
     if not np.can_cast(result.dtype, target.dtype, "same_kind"):
         raise TypeError(f"cannot cast from {result.dtype} to {target.dtype} in place")
     if result.shape != target.shape:
@@ -319,7 +394,7 @@ def _assign(target: GuardArray, function: Any, other: Any) -> None:
 
 def _other(value: Any) -> Any:
     if isinstance(value, GuardArray):
-        return value._hidden
+        return value._here()
     if isinstance(value, np.ndarray):
         raise TypeError(f"Unsupported type {type(value)}: a NumPy array meets a device array in an operator")
     return value if isinstance(value, (bool, int, float, np.generic)) else NotImplemented
@@ -373,6 +448,9 @@ class _Function:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         name = self.__name__
         _check_options(name, name, kwargs)
+        _check_bfloat16(name, args)
+        if name in WAITING:
+            _waits(f"{name}()")
         if (
             name in ("array", "asarray", "ascontiguousarray", "asanyarray")
             and args
@@ -380,6 +458,8 @@ class _Function:
         ):
             data = args[0] if isinstance(args[0], np.ndarray) else _operand(args[0])
             return GuardArray(np.array(data, *args[1:], **kwargs))  # the explicit way in: a copy
+        if name == "asarray" and args[0]._number != GuardArray.current:
+            return GuardArray(args[0]._hidden.copy())  # from one GPU to another
         if name == "einsum":
             kwargs.pop("optimize", None)
         out = kwargs.get("out")
@@ -401,6 +481,8 @@ class _Linalg:
     def __getattr__(self, name: str) -> Any:
         if name not in self.NAMES:
             raise AttributeError(f"cupy.linalg has no {name!r}")
+        if name not in ("norm", "matrix_power"):
+            _waits(f"linalg.{name}")
         function = getattr(np.linalg, name)
         return lambda *args, **kwargs: _wrap(function(*map(_operand, args), **kwargs))
 
@@ -443,3 +525,70 @@ class Namespace:
 
 
 guard = Namespace()
+
+
+class _Device:
+    """cupy.cuda.Device: inside `with` the current one."""
+
+    def __init__(self, number: int):
+        if not 0 <= number < GuardArray.gpus:
+            raise RuntimeError("cudaErrorInvalidDevice: invalid device ordinal")
+        self.id, self._before = number, []
+
+    def __enter__(self) -> _Device:
+        self._before.append(GuardArray.current)
+        GuardArray.current = self.id
+        return self
+
+    def __exit__(self, *exc: Any) -> None:
+        GuardArray.current = self._before.pop()
+
+
+class _GPUs(Namespace):
+    """CuPy on a machine with several GPUs, as far as devices.py uses it. An array meets only those of its own GPU."""
+
+    __name__ = "gpus"
+    streams: list = []  # what streams were told: ("record" or "wait", GPU)
+
+    def __init__(self) -> None:
+        def stream() -> Any:
+            number = GuardArray.current
+            return SimpleNamespace(
+                record=lambda: self.streams.append(("record", number)),
+                wait_event=lambda event: self.streams.append(("wait", number)),
+                synchronize=lambda: None,
+            )
+
+        runtime = SimpleNamespace(
+            getDevice=lambda: GuardArray.current,
+            getDeviceCount=lambda: GuardArray.gpus,
+            setDevice=lambda number: setattr(GuardArray, "current", number),
+        )
+        self.cuda = SimpleNamespace(runtime=runtime, Device=_Device, get_current_stream=stream)
+
+
+@contextmanager
+def several_gpus(count: int = 2) -> Any:
+    """Inside this block there are devices "cuda:0", "cuda:1" ... on which the guard computes."""
+    from minitorch.backend import checks, devices
+    from minitorch.cuda import several
+
+    namespace, before = _GPUs(), devices._ARRAY_TYPES.get("cuda")
+    registered = devices.NAMESPACES.get(GuardArray)
+    devices.register_namespace("cuda", namespace, GuardArray)
+    GuardArray.gpus, GuardArray.current, devices.several = count, 0, True
+    installed = several.install()
+    try:
+        yield namespace
+    finally:
+        for space, name, function in installed:
+            setattr(space, name, function)
+        for key in [key for key in checks._flags if key[0] is namespace]:
+            del checks._flags[key]
+        GuardArray.gpus, GuardArray.current, devices.several = 0, 0, False
+        devices._ARRAY_TYPES.pop("cuda")
+        if before is not None:
+            devices._ARRAY_TYPES["cuda"] = before
+        devices.NAMESPACES.pop(GuardArray)
+        if registered is not None:
+            devices.NAMESPACES[GuardArray] = registered

@@ -44,6 +44,13 @@ def programs(L):
         "bmm": lambda: L.bmm(x, x.mT),
         "addmm": lambda: L.addmm(b, m, w.T),
         "baddbmm": lambda: L.baddbmm(draw(2, 3, 3), x, x.mT),
+        "addbmm": lambda: L.addbmm(draw(3, 3), x, x.mT),
+        "addmv": lambda: L.addmv(draw(4), m, w[0]),
+        "addr": lambda: L.addr(draw(5, 5), b, b),
+        "chain_matmul": lambda: L.linalg.multi_dot([m, m.T, m]),
+        "vecdot": lambda: L.linalg.vecdot(m, m),
+        "vdot": lambda: L.vdot(b, b),
+        "rnn_tanh_cell": lambda: L.rnn_tanh_cell(m, draw(4, 5), w, draw(5, 5)),
         "mv": lambda: L.mv(m, m[0]),
         "dot": lambda: L.dot(m[0], m[1]),
         "vector @": lambda: m[0] @ m[1],
@@ -278,6 +285,73 @@ def test_cudas_table_on_the_cpus_arrays(monkeypatch):
             assert call().dtype is minitorch.float32
         assert (h @ h.T).dtype is minitorch.float16 and h.relu().dtype is minitorch.float16
         assert minitorch.mv(minitorch.ones(2, 2), minitorch.ones(2)).dtype is minitorch.float16
+
+
+NAMED_OTHERWISE = {  # PyTorch's name -> ours, of a function or of an op
+    "_convolution": "conv2d", "convolution": "conv2d", "linalg_vecdot": "vecdot", "linalg_multi_dot": "multi_dot",
+    "_thnn_fused_lstm_cell": "lstm_cell", "_thnn_fused_gru_cell": "gru_cell", "logsumexp": "LogSumExp", "erfinv": "ErfInv",
+    "_scaled_dot_product_flash_attention": "scaled_dot_product_attention", "native_layer_norm": "layer_norm",
+    "nll_loss2d": "nll_loss", "grid_sampler": "grid_sample", "cumsum": "CumSum", "cumprod": "CumProd", "conv_tbc": None,
+    "linalg_vector_norm": "Norm", "linalg_matrix_norm": "Norm", "frobenius_norm": "Norm", "nuclear_norm": None,
+    "addcmul": None, "addcdiv": None, "atan2": None, "cross": None,  # promote, whatever calls them
+}  # fmt: skip
+
+
+def test_cudas_table_has_what_pytorchs_has(torch):
+    """PyTorch's lists are macros in a header that comes with it."""
+    import re
+    from pathlib import Path
+
+    text = (Path(torch.__file__).parent / "include/ATen/autocast_mode.h").read_text()
+    table, seen = amp.autocast_mode.TABLES["cuda"], 0
+    for macro, policy in [
+        ("LOWER_PRECISION_FP", "lower"), ("FP32", "float32"), ("FP32_SET_OPT_DTYPE", "float32"), ("PROMOTE", "promote"),
+    ]:  # fmt: skip
+        body = re.search(rf"#define AT_FORALL_{macro}\(_\)((?:.*\\\n)*.*\n)", text)[1]
+        for name in re.findall(r"_\((\w+)", body):
+            ours = "interpolate" if "upsample" in name else NAMED_OTHERWISE.get(name, name)
+            if ours is not None:
+                assert table.get(ours, table.get(ours.capitalize())) == policy, f"{name}: {policy}"
+                seen += 1
+    assert seen > 100
+
+
+def test_cudas_table_has_no_idle_name():
+    """Every name is that of a function that asks the table, or of an op."""
+    import ast
+    from pathlib import Path
+
+    from minitorch.autograd.engine import Op
+
+    names = {op.__name__ for op in _below(Op)}
+    for path in Path(minitorch.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef) and any(
+                isinstance(d, ast.Name) and d.id == "casts" for d in node.decorator_list
+            ):
+                names.add(node.name)
+            if (
+                isinstance(node, ast.Call)
+                and isinstance(node.func, ast.Attribute)
+                and node.func.attr == "cast"
+                and node.args
+            ):
+                names.update(a.value for a in node.args[:1] if isinstance(a, ast.Constant))
+    for device, table in amp.autocast_mode.TABLES.items():
+        assert not set(table) - names, device
+
+
+def _below(cls):
+    return {cls}.union(*map(_below, cls.__subclasses__()))
+
+
+def test_what_is_unsafe_in_half_precision_is_refused_as_on_cuda(monkeypatch):
+    x = minitorch.ones(2) / 2
+    with amp.autocast("cpu"), monkeypatch.context() as patch:
+        assert nn.functional.binary_cross_entropy(x, x).dtype is minitorch.float32
+        patch.setattr(engine.here, "table", amp.autocast_mode.TABLES["cuda"])
+        with pytest.raises(RuntimeError, match="binary_cross_entropy.*unsafe.*binary_cross_entropy_with_logits"):
+            nn.functional.binary_cross_entropy(x, x)
 
 
 def test_an_unsupported_dtype_is_disabled_with_a_warning(torch):

@@ -59,7 +59,7 @@ def test_table(device, descending, monkeypatch):
     fast = fast_ops("cupy")
     with Watch(fast) as watch, np.errstate(all="ignore"):
         for case in CASES:
-            if case.seeded:
+            if case.seeded and "dropout" not in case.name:  # draws of the CPU's stream
                 continue
             for index, sample in enumerate(case.samples()):
                 if sample.large and descending:
@@ -80,7 +80,7 @@ def test_table(device, descending, monkeypatch):
                     for i, (a, b) in enumerate(zip(getattr(result, kind), getattr(expected, kind), strict=True)):
                         same(a, b, f"{what}: {kind}[{i}] of the CUDA kernel", 8 * case.tol, "float32")
     if not descending:
-        idle = sorted(op.__name__ for op, count in watch.count.items() if not count)
+        idle = sorted(op.__name__ for op, n in watch.count.items() if not n and not getattr(op, "half_only", False))
         assert not idle, f"registered, and chosen by no sample of tests/cases: {', '.join(idle)}"
 
 

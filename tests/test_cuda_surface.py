@@ -78,8 +78,8 @@ def test_contexts_without_a_gpu():
     with pytest.raises(ValueError, match="seed"):
         cuda.manual_seed(2**70)
     assert issubclass(cuda.OutOfMemoryError, RuntimeError)
-    with pytest.raises(AttributeError, match="no 'graphs'"):
-        _ = cuda.graphs
+    with pytest.raises(AttributeError, match="no 'nvtx'"):
+        _ = cuda.nvtx
 
 
 class FakeCuPy:

@@ -11,8 +11,8 @@ from ..autograd.grad_mode import _Switch
 from ..backend import devices, dtypes
 
 PRODUCTS = """
-    matmul mm bmm addmm baddbmm linear einsum tensordot inner conv1d conv2d conv3d conv_transpose1d conv_transpose2d
-    conv_transpose3d scaled_dot_product_attention prelu lstm rnn_tanh rnn_relu
+    matmul mm bmm addmm addbmm baddbmm linear einsum chain_matmul multi_dot vecdot conv1d conv2d conv3d conv_transpose1d
+    conv_transpose2d conv_transpose3d scaled_dot_product_attention prelu lstm rnn_tanh rnn_relu rnn_tanh_cell rnn_relu_cell
 """
 LOSSES = """
     mse_loss l1_loss smooth_l1_loss huber_loss nll_loss cross_entropy binary_cross_entropy_with_logits kl_div ctc_loss
@@ -21,10 +21,11 @@ LOSSES = """
 """
 # What each function does with its inputs, by device, as in PyTorch. "lower": cast to the block's dtype. "float32": half
 # precision is cast up. "off": as they are, also in what it calls. "promote": half
-# precision is cast up if another input is float32. "input": the result gets the first input's dtype.
-# What is not here computes in the dtypes that it is given. (Every op rounds half precision only at its end.)
+# precision is cast up if another input is float32. "input": the result gets the first input's dtype. "refuse": an error.
+# Names of functions, or of ops (Exp), whatever calls them. What is not here computes in the dtypes that it is given: add and
+# mul promote, relu stays. (Every op rounds half precision only at its end, and its gradients as well.)
 _CPU = {
-    "lower": PRODUCTS,
+    "lower": PRODUCTS + " tensordot inner",
     "float32": LOSSES
     + " binary_cross_entropy prod quantile nanquantile cdist trace grid_sample inv cholesky eigh svd qr solve",
     "input": "layer_norm group_norm batch_norm instance_norm rms_norm",
@@ -32,17 +33,18 @@ _CPU = {
     "off": "mv dot vdot outer bilinear kron",
 }
 _CUDA = {
-    "lower": PRODUCTS + " mv",
+    "lower": PRODUCTS + " mv addmv addr gru lstm_cell gru_cell",
     "float32": LOSSES
     + """
-    binary_cross_entropy prod cdist dist norm softmax log_softmax softmin softplus layer_norm group_norm rms_norm
-    cosine_similarity cumsum cumprod sum pow renorm cholesky eigh svd qr solve inv
-    Exp Expm1 Log Log2 Log10 Log1p Pow PowNumber Rsqrt Reciprocal Acos Asin Cosh Sinh Tan Sum CumSum CumProd Prod Norm
+    prod cdist dist pdist softmax log_softmax softmin layer_norm group_norm rms_norm dropout_add_layer_norm
+    cosine_similarity renorm interpolate cholesky eigh svd qr solve inv
+    Exp Expm1 Log Log2 Log10 Log1p Pow PowNumber Rsqrt Reciprocal Acos Asin ErfInv Cosh Sinh Tan Sum CumSum CumProd Prod Norm
     Softplus LogSumExp
     """,
     "input": "batch_norm instance_norm",
-    "promote": "index_copy",
-    "off": "outer bilinear kron",
+    "promote": "dot vdot tensordot inner bilinear grid_sample index_copy index_put scatter_add",
+    "off": "outer kron",
+    "refuse": "binary_cross_entropy",
 }
 TABLES: dict[str, dict[str, str]] = {
     device: {name: policy for policy, names in table.items() for name in names.split()}

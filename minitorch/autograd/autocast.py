@@ -85,6 +85,11 @@ def casts(function: Callable) -> Callable:
         policy = here.table.get(name)
         if policy is None:
             return function(*args, **kwargs)
+        if policy == "refuse":
+            raise RuntimeError(
+                f"{name}() is unsafe under autocast({here.device!r}): half precision has no numbers near enough to 0 and 1. Use "
+                f"{name}_with_logits, without the sigmoid, or call it with float32 inputs in a block with enabled=False"
+            )
         if policy == "promote":
             widest = any(isinstance(t, Tensor) and t.dtype is dtypes.float32 for t in (*args, *kwargs.values()))
             policy = "float32" if widest else "off"

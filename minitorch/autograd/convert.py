@@ -6,13 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from ..backend import dtypes, fastpath
-from ..backend.devices import CPU, device_of, to_device
+from ..backend import capture, devices, dtypes, fastpath
+from ..backend.devices import CPU, device_of, namespace_for
 from ..tensor import Tensor, wrap
 from . import autocast
 
 _NUMBERS = (bool, int, float, np.bool_, np.integer, np.floating)
 _scalars: dict[tuple, Tensor] = {}
+_captured: dict[tuple, Tensor] = {}  # of these, those that a captured graph reads: kept for ever
 _beside: dict[tuple, Any] = {}
 
 
@@ -64,13 +65,34 @@ def apply_converted(op: Any, inputs: tuple, options: dict) -> Any:
     computed = dtypes.float32 if low else wanted
     if low and not all(t is None or (isinstance(t, Tensor) and t.dtype is wanted) for t in inputs):
         xp = tensors[0].xp
-        if takes_half(op, fastpath.ACTIVE[xp].get(op), wanted.numpy):  # a fast path decides when all have its dtype
-            computed, low = wanted, False
+        fast = fastpath.ACTIVE[xp].get(op)
+        if takes_half(op, fast, wanted.numpy) and all(_keeps_its_value(t, wanted) for t in inputs):
+            computed, low = wanted, False  # the fast path decides when all have its dtype
     result = op.apply(*[_place(t, where, computed, True) for t in inputs], **options)
     if not low or (autocast.blocks and autocast.keeps_float32(op)):
         return result
     lower = lambda t: t.to(wanted) if t.dtype is computed else t  # noqa: E731
     return tuple(map(lower, result)) if isinstance(result, tuple) else lower(result)
+
+
+def apply_elsewhere(op: Any, inputs: tuple, options: dict, where: Any) -> Any:
+    """Runs the op on the GPU that holds its inputs, when another one is the current one."""
+    if where == "mixed":
+        _common_device(op, [t for t in inputs if isinstance(t, Tensor)])
+    with where:
+        return op.apply(*inputs, **options)
+
+
+def _keeps_its_value(t: Any, wanted: dtypes.dtype) -> bool:
+    """Whether an input of an op takes this half precision as it is: x * 2, but not x * 0.1 nor x * 1e6, which are computed in
+    float32."""
+    if t is None or isinstance(t, Tensor):
+        return t is None or t.dtype is wanted or t.dtype is dtypes.bool_
+    try:
+        with np.errstate(over="ignore"):
+            return float(wanted.numpy.type(t)) == t
+    except OverflowError:  # an integer beyond float64
+        return False
 
 
 def takes_half(op: Any, fast: Any, dtype: Any) -> bool:
@@ -111,15 +133,26 @@ def in_range(value: Any, wanted: dtypes.dtype) -> Any:
 
 
 def scalar(value: Any, where: Any, wanted: dtypes.dtype) -> Tensor:
-    """A Python number as a 0-d tensor. Kept, since the same few numbers come again and again."""
+    """A Python number as a 0-d tensor. Kept, since the same few numbers come again and again.
+
+    On a GPU it is written by a kernel that gets the number as its argument: nothing is copied from the CPU's memory.
+    """
     key = (value, type(value), where, wanted)
     tensor = _scalars.get(key)
     if tensor is None:
         if wanted.category == 1:  # beyond the dtype's limits it wraps round, as PyTorch's arithmetic does
             in_range(value, dtypes.int64)
-        tensor = wrap(to_device(np.array(value).astype(wanted.numpy), where))
-        if value and value == value:  # not 0.0 and -0.0, which are equal keys, nor NaN, which is none
-            if len(_scalars) > 1000:
+        array = np.array(value).astype(wanted.numpy)
+        if where is not CPU:
+            xp = namespace_for(where)
+            with devices.gpu(xp, where.index):
+                array = xp.full((), array.item(), array.dtype)
+        tensor = wrap(array)
+        if (value or type(value) is not float) and value == value and capture.current is None:
+            if len(_scalars) > 1000:  # 0.0 and -0.0 are equal keys, NaN is none; a capture's memory is the graph's
                 _scalars.clear()
+                _scalars.update(_captured)
             _scalars[key] = tensor
+    elif capture.current is not None:
+        _captured[key] = tensor
     return tensor

@@ -20,7 +20,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..backend import fastpath
+from ..backend import devices, fastpath
 from ..backend.devices import NAMESPACES, namespace_of
 from ..backend.dtypes import ALL, FLOATING, LOW_PRECISION
 from ..tensor import Tensor, wrap
@@ -148,6 +148,8 @@ class Op:
             else:
                 edges.append(None)
                 needs.append(False)
+        if devices.several and (where := devices.elsewhere(arrays)) is not None:
+            return convert.apply_elsewhere(cls, inputs, options, where)
         xp = NAMESPACES.get(kind) or namespace_of(arrays[0])
         fast = fastpath.ACTIVE[xp].get(cls)
         if dtype not in cls.native and not convert.takes_half(cls, fast, dtype):
@@ -423,14 +425,21 @@ def caller_line() -> str:
 def has_nan(array: Any) -> bool:
     if array is None or array.dtype not in FLOATING:
         return False
-    xp = namespace_of(array)
-    return bool(xp.isnan(array).any())
+    return devices.host(namespace_of(array).isnan(array).any())
 
 
 # --- the walk --------------------------------------------------------------------------------------------------------
 
 
-def walk(
+def walk(roots: Sequence[Tensor], grads: Sequence[Tensor], **options: Any) -> list:
+    """`_walk`; with several GPUs each op goes backward on the one where its gradients are."""
+    if not devices.several:
+        return _walk(roots, grads, **options)
+    with devices.current_gpu_kept():
+        return _walk(roots, grads, **options)
+
+
+def _walk(
     roots: Sequence[Tensor], grads: Sequence[Tensor], *, retain_graph: bool, create_graph: bool,
     inputs: Sequence[Tensor] | None = None, accumulate: bool = True,
 ) -> list:  # fmt: skip
@@ -448,7 +457,7 @@ def walk(
     catch = {op for op, _ in wanted if isinstance(op, Op)}
     caught: dict[tuple, Any] = {}
 
-    anomaly = mode.anomaly
+    anomaly, several = mode.anomaly, devices.several
 
     op = Op()  # stands for the caller, who made `grads` out of nothing
     op.edges = [(root.grad_fn or root, root._index) for root in roots]
@@ -463,6 +472,8 @@ def walk(
                 continue
             if not create_graph and type(g) not in NAMESPACES:
                 g = op.xp.asarray(g)  # a NumPy scalar
+            if several:
+                devices.use(g.array if create_graph else g)
             if isinstance(target, Op):
                 arrived = pending.get(target)
                 if arrived is None:
@@ -474,7 +485,7 @@ def walk(
                 continue
             total = leaves.get(target)
             if total is not None:
-                if create_graph or g.size == 1:  # NumPy adds single elements three times as fast when not in place
+                if create_graph or g.size == 1 or g.itemsize == 2:  # NumPy adds single elements faster when not in place
                     leaves[target] = _plus(total, g)
                 else:
                     total += g  # an array that nobody else has
@@ -489,6 +500,9 @@ def walk(
 
         op = heappop(waiting)[1]
         cell = pending.pop(op)
+        if several:
+            g = next(g for g in cell if g is not None)
+            devices.use(g.array if create_graph else g)
         if op.hooks is not None:
             for i, hooks in op.hooks.items():
                 if cell[i] is not None:
@@ -509,6 +523,8 @@ def walk(
             _check_backward(op, cell, results)
 
     for leaf, g in leaves.items():
+        if several:
+            devices.use(leaf.array)
         g = g if create_graph else wrap(g)
         if leaf._hooks:
             g = _run_hooks(leaf._hooks, g, copy=not create_graph)
@@ -522,7 +538,13 @@ def walk(
 
 
 def _plus(a: Any, b: Any) -> Any:
-    """a + b; NumPy makes a scalar of the sum of two 0-d arrays."""
+    """a + b; NumPy makes a scalar of the sum of two 0-d arrays. Half precision on a GPU is added as `Add` adds it."""
+    if type(a) is not np.ndarray and not isinstance(a, Tensor) and a.dtype in LOW_PRECISION:
+        from ..ops.arithmetic import Add
+
+        add = Add()
+        add.xp = namespace_of(a)
+        return add.run(Add, a, b)
     total = a + b
     return np.asarray(total) if isinstance(total, np.generic) else total
 

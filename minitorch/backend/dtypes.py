@@ -1,4 +1,19 @@
-"""The dtypes, and PyTorch's promotion between them from one table (NumPy's rules differ and never apply)."""
+"""The dtypes, and PyTorch's promotion between them from one table (NumPy's rules differ and never apply).
+
+float16 and bfloat16 arrays are kept as they are and computed in float32 (convert.py), or by a fast path that takes them. What
+is done with such an array itself, in the engine and in operations that only move numbers, is this, and on the GPU all of it is
+in CuPy 14 for bfloat16 too:
+
+    making and copying      empty zeros ones full, x.fill, x.copy, ascontiguousarray, x[...] = y, astype from and to every dtype
+    views                   reshape, transpose, slices, broadcast_to, x.view of another dtype of the same size
+    moving                  x[index], take_along_axis, concatenate, stack, flip, roll
+    sums of gradients       a + b, a += b, x.sum(axes): each result is rounded once
+    looking                 == != < <= > >=, isnan, isfinite
+
+Not in it, for bfloat16: `where` (the result would be float32), and with it tril and triu, which take the bits as uint16 here; all
+that puts numbers in order (`ordered`); adding to places that repeat (backend/scatter.py); stacks of matrices in `matmul`
+(kernels/cuda/blas.py). tests/guard.py refuses them.
+"""
 
 from __future__ import annotations
 
@@ -65,6 +80,7 @@ ALL = (bool_, uint8, int8, int16, int32, int64, float16, bfloat16, float32, floa
 DTYPES = {d.name: d for d in ALL}
 OF_NUMPY = {d.numpy: d for d in ALL}
 FLOATING = frozenset(d.numpy for d in ALL if d.category == 2)
+BFLOAT16 = bfloat16.numpy
 LOW_PRECISION = frozenset((float16.numpy, bfloat16.numpy))  # computed in float32 on the CPU
 
 _default = float32
@@ -98,6 +114,11 @@ def as_dtype(value: Any) -> dtype:
     except (TypeError, KeyError):
         names = ", ".join(d.name for d in ALL)
         raise TypeError(f"{value!r} is not a dtype that minitorch has; it has {names}") from None
+
+
+def ordered(x: Any) -> Any:
+    """An array whose numbers are in the same order as x's, of a dtype that CuPy sorts."""
+    return x.astype(np.float32) if x.dtype == BFLOAT16 else x
 
 
 # --- promotion -------------------------------------------------------------------------------------------------------

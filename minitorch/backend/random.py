@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 
-from . import fastpath
+from . import capture, checks, fastpath
 from .devices import device as as_device
 from .devices import namespace_for
 
@@ -64,6 +64,8 @@ CPU_STATE = np.dtype(
     ],
     align=True,
 )
+GAMMA = 0x9E3779B97F4A7C15  # SplitMix64's step
+INVERSE_GAMMA = pow(GAMMA, -1, 2**64)
 DEVICE_STATE = np.dtype([("seed", "<u8"), ("offset", "<u8")])  # 16 bytes, as PyTorch's on CUDA
 
 
@@ -212,13 +214,16 @@ class Generator:
         first, last = compute.type(low), compute.type(high)
         with self._drawing():
             out = self.xp.empty(shape, dtype)
+            if (kernels := self._kernels(out)) is not None:
+                kernels.uniform(self, out, low, high)
+                return out
             for part in self._blocks(out):
                 u = self._unit(part.size, compute)
                 if (low, high) != (0.0, 1.0):
                     u = self._scaled(u, last - first, first)
                 part[...] = u
                 if compute != dtype or (low, high) != (0.0, 1.0):
-                    part[part == last.astype(dtype)] = first.astype(dtype)
+                    self.xp.putmask(part, part == last.astype(dtype), first.astype(dtype))
         return out
 
     def normal(
@@ -346,9 +351,12 @@ class Generator:
             if not 0 <= p <= 1:
                 raise ValueError(f"bernoulli(): expected a probability p in [0, 1], got p={p}")
             threshold = np.uint64(math.ceil(p * 2**53))
-            out = self.xp.empty(() if shape is None else shape, np.bool_)
-            fast = fastpath.ACTIVE[np].get(Generator) if out.size >= LARGE and type(self) is Generator else None
             with self._drawing():
+                out = self.xp.empty(() if shape is None else shape, np.bool_)
+                if (kernels := self._kernels(out)) is not None:
+                    kernels.bernoulli(self, out, int(threshold))
+                    return out
+                fast = fastpath.ACTIVE[np].get(Generator) if out.size >= LARGE and type(self) is Generator else None
                 if fast is not None:
                     self._untouched = False
                     fast.below(self._address, int(threshold), out)
@@ -358,8 +366,8 @@ class Generator:
             return out
         compute = _computed_in(_float_dtype("bernoulli", p.dtype))
         p = p.astype(compute)
-        if p.size and not bool(((p >= 0) & (p <= 1)).all()):
-            raise ValueError("bernoulli(): expected probabilities in [0, 1], got an array with others, or NaN, in it")
+        wrong = "bernoulli(): expected probabilities in [0, 1], got an array with others, or NaN, in it"
+        checks.require((p >= 0) & (p <= 1), wrong, ValueError)
         with self._drawing():
             out = self.xp.empty(p.shape if shape is None else shape, np.bool_)
             p = self.xp.ascontiguousarray(self.xp.broadcast_to(p, out.shape))
@@ -397,10 +405,10 @@ class Generator:
             )
         if categories > 2**24:
             raise ValueError(f"multinomial(): expected at most 2**24 categories, got {categories}")
-        if not bool(((probs >= 0) & (probs < np.inf)).all()):
-            raise ValueError("multinomial(): expected finite probs >= 0, got a negative number, an infinity or a NaN")
-        if not bool((probs > 0).any(-1).all()):
-            raise ValueError("multinomial(): expected every row of probs to hold a number > 0, got a row of zeros")
+        wrong = "multinomial(): expected finite probs >= 0, got a negative number, an infinity or a NaN"
+        checks.require((probs >= 0) & (probs < np.inf), wrong, ValueError)
+        wrong = "multinomial(): expected every row of probs to hold a number > 0, got a row of zeros"
+        checks.require((probs > 0).any(-1), wrong, ValueError)
         if not replacement or num_samples == 1:
             with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
                 keys = (probs / self.exponential(probs.shape, 1.0, dtype)).astype(dtype)
@@ -420,6 +428,10 @@ class Generator:
         return out
 
     # ---- parts of the draws ----
+
+    def _kernels(self, out: Any) -> Any:
+        """What fills the array `out` in one go, instead of the formula: a device may have it."""
+        return None
 
     def _blocks(self, array: Any) -> Iterator[Any]:
         """`array`, which is contiguous, as flat pieces that fit in the cache."""
@@ -484,18 +496,33 @@ class DeviceGenerator(Generator):
         z = mix(seed) + k 0x9E3779B97F4A7C15,      w64 = mix(z),      k = 1, 2, ..., all modulo 2^64
 
     and the state is the pair (seed, offset), the offset being the k of the last word. w32 are the halves of w64. It is
-    written with the array functions that every namespace has: no kernel source, and it runs on whatever computes like
-    NumPy. The draws are the CPU's formulas but for normal numbers, made in whole pairs, and permutations, by sorting.
+    written with the array functions that every namespace has, so that it runs on whatever computes like NumPy; on CuPy
+    kernels fill uniform, normal and boolean arrays with the same numbers in one launch (`_kernels`). The draws are the
+    CPU's formulas but for normal numbers, made in whole pairs, and permutations, by sorting.
     """
 
     _block = 1 << 62
     _longest = FLOAT64
+    _mixed: tuple[Any, int] = (None, 0)  # a seed and its mix
 
     def _start_engine(self) -> None:
         self.xp = namespace_for(self.device)
 
     def _seed_engine(self) -> None:
+        self._moves_to(self._seed, None)
         self._offset = 0
+
+    def _moves_to(self, seed: int, offset: int | None) -> None:
+        """While a graph is captured: only places that the captured step itself has asked for can be gone back to."""
+        capturing = None if capture.current is None else capture.active()
+        if capturing is None:
+            return
+        draws = capturing.draws.get(self)
+        if draws is None or (seed, offset) not in draws.asked:
+            capture.refuse(
+                "starting a random stream from a given place",
+                "seed it before the step; a replay goes on where the stream is then",
+            )
 
     @contextlib.contextmanager
     def _drawing(self) -> Iterator[None]:
@@ -506,6 +533,10 @@ class DeviceGenerator(Generator):
     def state_array(self) -> np.ndarray:
         """(seed, offset), 16 bytes in the CPU's memory."""
         with self._lock:
+            capturing = None if capture.current is None else capture.active()
+            if capturing is not None:
+                draws = capturing.draws.get(self) or _Draws(self, capturing)
+                draws.asked.add((self._seed, self._offset))
             record = np.array((self._seed, self._offset), DEVICE_STATE)
         return np.frombuffer(record.tobytes(), np.uint8).copy()
 
@@ -513,13 +544,49 @@ class DeviceGenerator(Generator):
         """Goes on from a state that `state_array()` of a device's generator gave."""
         record = _read_state(state, DEVICE_STATE, "a device's generator")
         with self._lock:
+            self._moves_to(int(record["seed"]), int(record["offset"]))
             self._seed, self._offset = int(record["seed"]), int(record["offset"])
 
-    def _words64(self, n: int) -> Any:
-        start = int(_mix(np.array([self._seed], np.uint64))[0])
-        k = self.xp.arange(self._offset + 1, self._offset + n + 1, dtype=np.uint64)
+    def reserve(self, n: int) -> tuple[int, Any, int]:
+        """Takes the next n words for a kernel that makes them itself: (start, base, offset). With
+
+            k = (base[0] if base is not None else 0) + offset + 1 + i,      all modulo 2^64
+
+        word i = 0 .. n-1 is mix(start + k 0x9E3779B97F4A7C15): `random_word(start, k)` in kernels/cuda/common.cuh.
+
+        `base` is None, or, while a CUDA graph is captured, an array of one uint64 on the device: it is set before each
+        replay to where the stream is then, so that every replay draws new numbers. A draw of several calls is atomic inside
+        `with self._drawing():`; one call alone needs it only where threads share the generator.
+        """
+        capturing = None if capture.current is None else capture.active()
+        if capturing is None:
+            offset = self._offset
+            self._offset += n
+            return self._start, None, offset
+        draws = capturing.draws.get(self)
+        if draws is None:
+            draws = capturing.draws[self] = _Draws(self, capturing)
+        offset = self._offset - draws.origin
         self._offset += n
-        return _mix(k * np.uint64(0x9E3779B97F4A7C15) + np.uint64(start))
+        return self._start, draws.base, offset
+
+    @property
+    def _start(self) -> int:
+        if self._mixed[0] != self._seed:
+            self._mixed = (self._seed, int(_mix(np.array([self._seed], np.uint64))[0]))
+        return self._mixed[1]
+
+    def _kernels(self, out: Any) -> Any:
+        """Of kernels/cuda/random.py: the fast path for `DeviceGenerator`, if there is one, and if it fills this array."""
+        fast = fastpath.ACTIVE[self.xp].get(DeviceGenerator)
+        return fast if fast is not None and fast.takes(out) else None
+
+    def _words64(self, n: int) -> Any:
+        start, base, offset = self.reserve(n)
+        k = self.xp.arange(offset + 1, offset + n + 1, dtype=np.uint64)
+        if base is not None:
+            k += base
+        return _mix(k * np.uint64(GAMMA) + np.uint64(start))
 
     def _words32(self, n: int) -> Any:
         return self._words64((n + 1) // 2).view(np.uint32)[:n]
@@ -535,6 +602,9 @@ class DeviceGenerator(Generator):
         xp, scalar = self.xp, compute.type
         with self._drawing():
             out = xp.empty(shape, dtype)
+            if (kernels := self._kernels(out)) is not None:
+                kernels.normal(self, out, mean, std)
+                return out
             pairs = (out.size + 1) // 2
             u = self._unit(2 * pairs, compute)
             radius = xp.sqrt(xp.log(scalar(1) - u[:pairs]) * scalar(-2))
@@ -548,6 +618,38 @@ class DeviceGenerator(Generator):
         n = _count("permutation", n)
         with self._drawing():
             return self.xp.argsort(self._words64(n)).astype(dtype)
+
+
+class _Draws:
+    """A device's stream while a graph is captured. The kernels' k are relative to `base`, which a small kernel sets before
+    each replay to the stream's offset then; a replay moves the offset on by what the step draws. During the capture
+    nothing is drawn, so afterwards the stream is where it was.
+
+    `start`, the mixed seed, is a number in the captured kernels. Seeding anew changes it, to start'; since
+    0x9E3779B97F4A7C15 is odd, it has an inverse modulo 2^64, and a shift of k does the same:
+
+        start' + k 0x9E37... = start + (k + (start' - start) / 0x9E37...) 0x9E37...
+    """
+
+    def __init__(self, generator: DeviceGenerator, capturing: capture.Capture):
+        self.generator, self.origin, self.start = generator, generator._offset, generator._start
+        self.base = generator.xp.empty(1, np.uint64)
+        self.total = 0
+        self.asked: set[tuple[int, int | None]] = set()  # places that state_array() gave inside the step
+        capturing.draws[generator] = self
+        capturing.refresh.append(self.refresh)
+        capturing.finish.append(self.finish)
+
+    def finish(self) -> None:
+        self.total = self.generator._offset - self.origin
+        self.generator._offset = self.origin
+
+    def refresh(self) -> None:
+        g = self.generator
+        with g._drawing():
+            shift = (g._start - self.start) * INVERSE_GAMMA
+            self.base.fill(np.uint64((g._offset + shift) % 2**64))
+            g._offset += self.total
 
 
 def _restore(device: str, state: np.ndarray) -> Generator:

@@ -20,13 +20,33 @@ def add_at(target: Any, index: Any, values: Any, xp: Any) -> None:
         np.add.at(target, index, values)
 
 
+def count_of(index: Any, length: int, xp: Any, weights: Any = None) -> Any:
+    """How often each of 0, ..., length - 1 occurs in a vector, int64; with weights their sums, float64.
+
+    Every number has to be below `length`, so that nothing of the length depends on the numbers: CuPy's bincount looks at them.
+    """
+    if xp is np:
+        return np.bincount(index, weights, length).astype(np.int64 if weights is None else np.float64, copy=False)
+    if weights is None:
+        weights = xp.ones(index.shape, np.int64)
+    kind = np.int64 if weights.dtype.kind in "iu" else np.float64
+    counts = xp.zeros(length, kind)
+    _add_atomically(counts, index, weights.astype(kind), xp)
+    return counts
+
+
 def _add_atomically(target: Any, index: Any, values: Any, xp: Any) -> None:
-    """CuPy adds in uint64, not in int64, whose sums have the same bits; and not in smaller integers than int32."""
+    """CuPy adds in uint64, not in int64, whose sums have the same bits; not in smaller integers than int32, nor in bfloat16. In
+    float16 it would round after each of the terms."""
     if target.dtype == np.int64:
         xp.add.at(target.view(np.uint64), index, values.astype(np.int64).view(np.uint64))
     elif target.dtype.kind in "iub" and target.dtype.itemsize < 4:
         wide = target.astype(np.int32)
         xp.add.at(wide, index, values.astype(np.int32))
+        target[...] = wide.astype(target.dtype)
+    elif target.dtype.itemsize == 2:
+        wide = target.astype(np.float32)
+        xp.add.at(wide, index, values.astype(np.float32))
         target[...] = wide.astype(target.dtype)
     else:
         xp.add.at(target, index, values)

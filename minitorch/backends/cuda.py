@@ -1,5 +1,5 @@
-"""Switches of CUDA's libraries. `matmul.allow_tf32` is another name for `set_float32_matmul_precision`; kept and read
-back, like the choice among attention kernels, of which there is one."""
+"""Switches of CUDA's libraries. `matmul.allow_tf32` is another name for `set_float32_matmul_precision`. The others are kept and
+read back, like the choice among attention kernels, of which there is one."""
 
 from __future__ import annotations
 

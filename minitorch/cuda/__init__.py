@@ -9,7 +9,8 @@ import types
 from typing import Any
 
 from .. import legacy
-from ..backend import devices, dtypes, settings
+from ..backend import checks, devices, dtypes, settings
+from ..backend.memory import OutOfMemoryError, in_words
 from ..backend.random import Generator
 from ..ops import random as _random
 from ..tensor import Tensor, wrap
@@ -120,9 +121,39 @@ class device_of(device):
 
 
 def synchronize(device: Any = None) -> None:
-    """Waits until the GPU has done all that it was told."""
+    """Waits until the GPU has done all that it was told. Here errors are raised that were found late (backend/checks.py)."""
     xp = _cupy()
-    xp.cuda.Device(_index(device, "synchronize()")).synchronize()
+    index = _index(device, "synchronize()")
+    xp.cuda.Device(index).synchronize()
+    checks.settle(xp, index)
+
+
+def set_sync_debug_mode(debug_mode: int | str) -> None:
+    """What happens where the CPU waits for a GPU, because a number is read back: "default" (0): nothing; "warn" (1): a warning
+    that points to the line of the program; "error" (2): a RuntimeError that names it.
+
+    A training step that waits in its middle leaves the GPU idle, and cannot be captured in a graph. `synchronize()` does not
+    count: it says what it does.
+    """
+    names = {"default": 0, "warn": 1, "error": 2}
+    level = names.get(debug_mode) if isinstance(debug_mode, str) else debug_mode
+    if isinstance(debug_mode, str) and level is None:
+        raise RuntimeError(f"invalid value of debug_mode, expected one of `default`, `warn`, `error`, got {debug_mode!r}")
+    if isinstance(level, bool) or level not in (0, 1, 2):
+        raise RuntimeError(f"invalid value of debug_mode, expected 0, 1 or 2, got {debug_mode!r}")
+    devices.sync_debug = level
+
+
+def get_sync_debug_mode() -> int:
+    """0, 1 or 2: default, warn, error."""
+    return devices.sync_debug
+
+
+def can_device_access_peer(device: Any, peer_device: Any) -> bool:
+    """Whether one GPU can read the other's memory directly; copies between them work anyhow."""
+    name = "can_device_access_peer()"
+    device, peer = _index(device, name), _index(peer_device, name)
+    return device != peer and bool(_cupy().cuda.runtime.deviceCanAccessPeer(device, peer))
 
 
 def is_bf16_supported(including_emulation: bool = True) -> bool:
@@ -219,6 +250,40 @@ def memory_reserved(device: Any = None) -> int:
 
 # The pool gives nothing back by itself, so its size is the most that was needed since it was emptied.
 max_memory_allocated = max_memory_reserved = memory_reserved
+
+
+def memory_stats(device: Any = None) -> dict[str, int]:
+    """PyTorch's names for the pool's numbers, in bytes; {} without a GPU."""
+    if not is_available():
+        return {}
+    kinds = {"allocated_bytes": memory_allocated(device), "reserved_bytes": memory_reserved(device)}
+    return {f"{kind}.all.current": n for kind, n in kinds.items()} | {
+        "allocated_bytes.all.peak": max_memory_allocated(device),
+        "reserved_bytes.all.peak": max_memory_reserved(device),
+    }
+
+
+def memory_summary(device: Any = None, abbreviated: bool = False) -> str:
+    """What a GPU's memory is used for, in a few lines."""
+    index = _index(device, "memory_summary()")
+    free, total = mem_get_info(index)
+    used, reserved = memory_allocated(index), memory_reserved(index)
+    rows = (
+        ("tensors", used), ("reserved for new ones", reserved - used), ("other programs", total - free - reserved),
+        ("free", free), ("in all", total),
+    )  # fmt: skip
+    return "\n".join([f"GPU {index}: {get_device_name(index)}", *(f"  {k:22} {in_words(v)}" for k, v in rows)])
+
+
+def set_per_process_memory_fraction(fraction: float, device: Any = None) -> None:
+    """This process's arrays may take at most this part of the GPU's memory; an allocation beyond it fails."""
+    if not isinstance(fraction, float):
+        raise TypeError(f"Invalid type for fraction argument, must be `float`, got {type(fraction).__name__}")
+    if not 0 <= fraction <= 1:
+        raise ValueError(f"Invalid fraction value: {fraction}. Allowed range: 0~1")
+    pool, where = _pool(device, "set_per_process_memory_fraction()")
+    with where:
+        pool.set_limit(fraction=fraction)
 
 
 def empty_cache() -> None:
@@ -343,6 +408,10 @@ class stream:
             self.stream.__exit__(*exc)
 
 
+# --- graphs ----------------------------------------------------------------------------------------------------------
+
+from .graphs import CUDAGraph, graph, graph_pool_handle, is_current_stream_capturing  # noqa: E402, F401
+
 # --- the oldest constructors -----------------------------------------------------------------------------------------
 
 TYPED = {name: legacy.typed(kind.dtype, "cuda") for name, kind in legacy.TYPED.items()}
@@ -354,14 +423,8 @@ CharTensor, ByteTensor, BoolTensor = (TYPED[n + "Tensor"] for n in ("Char", "Byt
 
 
 def __getattr__(name: str) -> Any:
-    if name == "OutOfMemoryError":  # for `except`: CuPy's own, which is raised where there is a GPU
-        return _cupy().cuda.memory.OutOfMemoryError if is_available() else _NoMemory
     if name == "amp":  # `from . import amp` would ask here again
         return importlib.import_module(f"{__name__}.amp")
     from ..missing import explain
 
     raise AttributeError(explain(name, sys.modules[__name__], __name__), name=name)
-
-
-class _NoMemory(RuntimeError):
-    """Stands for CuPy's error where there is no GPU."""

@@ -16,6 +16,12 @@ def add_hook(hooks, entry, prepend=False):
     return handle
 
 
+def has_hooks(module):
+    """Whether a call of the module runs a hook."""
+    hooks = module._forward_pre_hooks, module._forward_hooks, module._backward_pre_hooks, module._backward_hooks
+    return any(hooks)
+
+
 class _Gate(Function):
     """The identity; on the way back it hands the gradients to `receive`, which may replace them."""
 

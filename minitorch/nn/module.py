@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import minitorch
 
 from ..autograd import no_grad
+from ..backend import capture
 from ..tensor import Tensor
 from .hooks import BackwardHooks, add_hook
 from .parameter import Buffer, Parameter
@@ -68,6 +69,8 @@ class Module:
     # ---- calling -------------------------------------------------------------------------------------------------
 
     def __call__(self, *args, **kwargs):
+        if capture.watch is not None:
+            capture.saw_module(self)
         if self._forward_pre_hooks or self._forward_hooks or self._backward_pre_hooks or self._backward_hooks:
             return self._call_with_hooks(args, kwargs)
         return self.forward(*args, **kwargs)

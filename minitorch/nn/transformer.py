@@ -12,7 +12,7 @@ from .container import ModuleList
 from .dropout import Dropout
 from .linear import Linear
 from .module import Module
-from .normalization import LayerNorm
+from .normalization import LayerNorm, add_and_norm
 
 
 class _Layer(Module):
@@ -45,15 +45,15 @@ class _Layer(Module):
             self.add_module(f"dropout{i}", Dropout(dropout))
         self.activation = activation
 
-    def _residual(self, x, norm, block):
-        """x + block(norm(x)), or norm(x + block(x))."""
-        return x + block(norm(x)) if self.norm_first else norm(x + block(x))
+    def _residual(self, x, norm, dropout, block):
+        """x + dropout(block(norm(x))), or norm(x + dropout(block(x)))."""
+        return x + dropout(block(norm(x))) if self.norm_first else add_and_norm(norm, dropout, x, block(x))
 
     def _attend(self, x, mask, key_padding_mask, is_causal):
         x, _ = self.self_attn(
             x, x, x, attn_mask=mask, key_padding_mask=key_padding_mask, need_weights=False, is_causal=is_causal
         )
-        return self.dropout1(x)
+        return x
 
     def _feed_forward(self, x):
         return self.linear2(self.dropout(self.activation(self.linear1(x))))
@@ -72,8 +72,9 @@ class TransformerEncoderLayer(_Layer):
 
     def forward(self, src, src_mask=None, src_key_padding_mask=None, is_causal=False):
         """The masks are MultiheadAttention's: src_mask (L, L), src_key_padding_mask (B, L), True forbids."""
-        x = self._residual(src, self.norm1, lambda x: self._attend(x, src_mask, src_key_padding_mask, is_causal))
-        return self._residual(x, self.norm2, lambda x: self.dropout2(self._feed_forward(x)))
+        attend = lambda x: self._attend(x, src_mask, src_key_padding_mask, is_causal)  # noqa: E731
+        x = self._residual(src, self.norm1, self.dropout1, attend)
+        return self._residual(x, self.norm2, self.dropout2, self._feed_forward)
 
 
 class TransformerDecoderLayer(_Layer):
@@ -97,17 +98,18 @@ class TransformerDecoderLayer(_Layer):
         """The masks are MultiheadAttention's, True forbids: tgt_mask (T, T), memory_mask (T, S), and for each batch
         tgt_key_padding_mask (B, T), memory_key_padding_mask (B, S). `*_is_causal` says that the mask is the causal one.
         """
+        attend = lambda x: self._attend(x, tgt_mask, tgt_key_padding_mask, tgt_is_causal)  # noqa: E731
         masks = memory_mask, memory_key_padding_mask, memory_is_causal
-        x = self._residual(tgt, self.norm1, lambda x: self._attend(x, tgt_mask, tgt_key_padding_mask, tgt_is_causal))
-        x = self._residual(x, self.norm2, lambda x: self._attend_to(memory, x, *masks))
-        return self._residual(x, self.norm3, lambda x: self.dropout3(self._feed_forward(x)))
+        x = self._residual(tgt, self.norm1, self.dropout1, attend)
+        x = self._residual(x, self.norm2, self.dropout2, lambda x: self._attend_to(memory, x, *masks))
+        return self._residual(x, self.norm3, self.dropout3, self._feed_forward)
 
     def _attend_to(self, memory, x, mask, key_padding_mask, is_causal):
         x, _ = self.multihead_attn(
             x, memory, memory, attn_mask=mask, key_padding_mask=key_padding_mask, is_causal=is_causal,
             need_weights=False,
         )  # fmt: skip
-        return self.dropout2(x)
+        return x
 
 
 def _copies(layer, count):

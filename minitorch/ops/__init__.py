@@ -33,6 +33,7 @@ from . import (
     recurrent,
     reduce,
     resample,
+    residual,
     scan,
     scatter,
     search,
@@ -45,7 +46,7 @@ from ._method import tensor_method, unbroadcast
 
 FAMILIES = (
     arithmetic, comparison, elementwise, activation, reduce, conv, pad, pool, resample, shape, index, matmul, softmax, normalize,
-    attention, recurrent, loss, random, creation, ctc, distance, margin, scan, scatter, search,
+    attention, recurrent, loss, random, residual, creation, ctc, distance, margin, scan, scatter, search,
     numerical, arrange, statistics, windows,
 )  # fmt: skip
 

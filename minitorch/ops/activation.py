@@ -35,7 +35,7 @@ class LeakyReLU(Op):
 
     def forward(self, x, *, slope):
         self.save(x > 0, slope)
-        return self.xp.where(x > 0, x, x * self.xp.asarray(slope, dtype=x.dtype))
+        return self.xp.where(x > 0, x, x * x.dtype.type(slope))
 
     def backward(self, dy):
         positive, slope = self.saved

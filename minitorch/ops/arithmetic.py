@@ -9,7 +9,7 @@ from typing import Any
 
 from ..autograd.convert import in_range, scalar
 from ..autograd.engine import Op
-from ..backend import dtypes
+from ..backend import checks, dtypes
 from ..tensor import Tensor
 from ._method import need_tensors, tensor_method, unbroadcast
 from .comparison import isnan
@@ -122,8 +122,8 @@ class FloorDivide(Op):
     takes_numbers = True
 
     def forward(self, a, b):
-        if b.dtype.kind != "f" and (b == 0).any():
-            raise RuntimeError("ZeroDivisionError: integer division by zero")
+        if b.dtype.kind != "f":
+            checks.require(b != 0, "ZeroDivisionError: integer division by zero")
         return self.xp.floor_divide(a, b)
 
 
@@ -135,8 +135,7 @@ class RoundedDivide(Op):
     def forward(self, a, b, *, rounding):
         self.save(a.shape, b.shape)
         if b.dtype.kind != "f":
-            if (b == 0).any():
-                raise RuntimeError("ZeroDivisionError: integer division by zero")
+            checks.require(b != 0, "ZeroDivisionError: integer division by zero")
             if rounding == "trunc":
                 a = a - self.xp.fmod(a, b)  # a multiple of b: the division is exact
         elif rounding == "trunc":
@@ -152,8 +151,8 @@ class Remainder(Op):
     """y = a - b floor(a / b), the sign of b.  da = dy,  db = -dy floor(a / b)"""
 
     def forward(self, a, b):
-        if b.dtype.kind != "f" and (b == 0).any():
-            raise RuntimeError("ZeroDivisionError: integer remainder by zero")
+        if b.dtype.kind != "f":
+            checks.require(b != 0, "ZeroDivisionError: integer remainder by zero")
         self.save(self.xp.floor_divide(a, b) if self.needs[1] else None, a.shape, b.shape)
         return self.xp.remainder(a, b)
 
@@ -167,8 +166,8 @@ class Fmod(Op):
     """y = a - b trunc(a / b), the sign of a.  da = dy,  db = -dy trunc(a / b)"""
 
     def forward(self, a, b):
-        if b.dtype.kind != "f" and (b == 0).any():
-            raise RuntimeError("ZeroDivisionError: integer fmod by zero")
+        if b.dtype.kind != "f":
+            checks.require(b != 0, "ZeroDivisionError: integer fmod by zero")
         self.save(self.xp.trunc(self.xp.divide(a, b)) if self.needs[1] else None, a.shape, b.shape)
         return self.xp.fmod(a, b)
 
@@ -216,7 +215,7 @@ class Pow(Op):
 
 def _integer_power(xp, a, b):
     """Integer powers; a negative exponent gives 0, and 1 or -1 where the base is 1 or -1, as PyTorch does."""
-    if b.dtype.kind != "i" or not (b < 0).any():
+    if b.dtype.kind != "i" or checks.known(b >= 0):
         return xp.power(a, b)
     y = xp.power(a, xp.abs(b))
     return xp.where((b < 0) & (a != 1) & (a != -1), 0, y).astype(y.dtype)
@@ -229,7 +228,7 @@ class PowNumber(Op):
         self.save(x, exponent)
         if exponent == 2:
             return self.xp.multiply(x, x)
-        return self.xp.power(x, self.xp.asarray(exponent, dtype=x.dtype))
+        return self.xp.power(x, x.dtype.type(exponent))
 
     def backward(self, dy):
         x, p = self.saved
@@ -274,10 +273,10 @@ class Clamp(Op):
         y = x
         if lowest is not None:
             inside = x >= lowest
-            y = self.xp.maximum(y, self.xp.asarray(lowest, dtype=x.dtype))
+            y = self.xp.maximum(y, x.dtype.type(lowest))
         if highest is not None:
             inside = (x <= highest) & inside
-            y = self.xp.minimum(y, self.xp.asarray(highest, dtype=x.dtype))
+            y = self.xp.minimum(y, x.dtype.type(highest))
         self.save(inside)
         return y
 
@@ -293,13 +292,15 @@ class Where(Op):
 
     def forward(self, condition, a, b):
         self.save(condition, a.shape, b.shape)
+        if a.dtype == dtypes.BFLOAT16:  # which CuPy's `where` does not take; only bits are moved
+            return self.xp.where(condition, a.view("uint16"), b.view("uint16")).view(a.dtype)
         return self.xp.where(condition, a, b)
 
     def backward(self, dy):
         condition, a, b = self.saved
         zero = self.xp.zeros((), dy.dtype)
-        da = unbroadcast(self.xp.where(condition, dy, zero), a) if self.needs[1] else None
-        db = unbroadcast(self.xp.where(condition, zero, dy), b) if self.needs[2] else None
+        da = unbroadcast(self.run(Where, condition, dy, zero), a) if self.needs[1] else None
+        db = unbroadcast(self.run(Where, condition, zero, dy), b) if self.needs[2] else None
         return None, da, db
 
 

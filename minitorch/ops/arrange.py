@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from ..backend import dtypes
-from ..backend.devices import to_numpy
+from ..backend import checks, dtypes
+from ..backend.devices import table, to_numpy
 from ..tensor import Tensor, wrap
 from ._method import read_dim, read_shape, tensor_method
 from .creation import meshgrid
@@ -123,7 +123,7 @@ def combinations(input, r=2, with_replacement=False):
         return input.new_empty(0)
     choose = itertools.combinations_with_replacement if with_replacement else itertools.combinations
     rows = np.array(list(choose(range(len(input)), r)), dtype=np.int64).reshape(-1, r)
-    index = wrap(input.xp.asarray(rows.reshape(-1)))
+    index = wrap(table(input.xp, rows.reshape(-1)))
     return reshape(index_select(input, 0, index), rows.shape)
 
 
@@ -144,8 +144,9 @@ def unravel_index(indices, shape):
         raise TypeError(f"unravel_index: expected integer indices, got {indices.dtype}")
     shape = (shape,) if isinstance(shape, int) else tuple(shape)
     rest, found = indices.to(dtypes.int64), []
-    if indices.numel() and (int(indices.array.min()) < 0 or int(indices.array.max()) >= math.prod(shape)):
-        raise ValueError(f"unravel_index: indices out of bounds for shape {shape}")
+    checks.in_range(
+        indices.array, 0, math.prod(shape), f"unravel_index: indices out of bounds for shape {shape}", ValueError
+    )
     for n in reversed(shape):
         found.append(rest % n)
         rest = rest // n

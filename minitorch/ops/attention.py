@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from ..autograd.autocast import casts
 from ..autograd.engine import Op
-from ..backend import dtypes
+from ..backend import checks, dtypes, fastpath
+from ..backend.devices import host, nonzero
+from ..backend.scatter import count_of
 from ..tensor import Tensor, wrap
 from ._method import constant, unbroadcast
 from .arithmetic import where
@@ -25,6 +28,7 @@ class Embedding(Op):
     promote = None
 
     def forward(self, W, *, index, padding, scale=None):
+        index = rows_in_range(index, W.shape[0])
         self.save(index, padding, scale, W.shape)
         return W[index]
 
@@ -37,6 +41,16 @@ class Embedding(Op):
         return dW * (self.xp.arange(shape[0]) != padding)[:, None]
 
 
+def out_of_range(n: int) -> str:
+    """What the error says about an index that names no row; {}: the index."""
+    return f"embedding: index {{}} is out of range for a table of {n} rows"
+
+
+def rows_in_range(index: Any, n: int) -> Any:
+    """The index, checked (backend/checks.py)."""
+    return checks.in_range(index, 0, n, out_of_range(n), IndexError)
+
+
 def embedding(input, weight, padding_idx=None, max_norm=None, norm_type=2.0, scale_grad_by_freq=False, sparse=False):
     """The rows of weight (V, C) that the integers of input name: (..., C)."""
     if input.dtype not in (dtypes.int64, dtypes.int32):
@@ -45,25 +59,24 @@ def embedding(input, weight, padding_idx=None, max_norm=None, norm_type=2.0, sca
         raise RuntimeError(f"embedding: expected a weight of 2 dimensions, got {weight.ndim}")
     if sparse:
         raise NotImplementedError("embedding: sparse gradients are not offered; use sparse=False")
-    index, n = input.array, weight.array.shape[0]
-    if index.size and (int(index.min()) < 0 or int(index.max()) >= n):
-        bad = index[(index < 0) | (index >= n)].reshape(-1)[0]
-        raise IndexError(f"embedding: index {int(bad)} is out of range for a table of {n} rows")
+    n = weight.array.shape[0]
     if padding_idx is not None:
         if not -n <= padding_idx < n:
             raise RuntimeError(f"embedding: padding_idx {padding_idx} must be within the {n} rows of weight")
         padding_idx %= n
-    if max_norm is not None:
-        _renormalize(weight, index, max_norm, norm_type)
     if input.device != weight.device:
         raise RuntimeError(
             f"embedding: expected input and weight on one device, got {input.device} and {weight.device}"
         )
-    scale = None
+    index, scale = constant(input), None
+    if max_norm is not None or scale_grad_by_freq:
+        index = rows_in_range(index, n)
+    if max_norm is not None:
+        _renormalize(weight, index, max_norm, norm_type)
     if scale_grad_by_freq:
-        counts = weight.xp.bincount(index.reshape(-1), minlength=n)[index]
+        counts = count_of(index.reshape(-1), n, weight.xp)[index]
         scale = (1 / counts).astype(weight.array.dtype)[..., None]
-    return Embedding.apply(weight, index=constant(input), padding=padding_idx, scale=scale)
+    return Embedding.apply(weight, index=index, padding=padding_idx, scale=scale)
 
 
 def embedding_bag(
@@ -87,7 +100,7 @@ def embedding_bag(
     flat, xp = input.reshape(-1), weight.xp
     rows = embedding(flat, weight, padding_idx, max_norm, norm_type, scale_grad_by_freq, sparse)
     if padding_idx is not None:
-        kept = xp.flatnonzero(flat.array != padding_idx % weight.array.shape[0])
+        (kept,) = nonzero(flat.array != padding_idx % weight.array.shape[0])
         rows, bags = rows[wrap(kept)], bags[kept]
         per_sample_weights = None if per_sample_weights is None else per_sample_weights.reshape(-1)[wrap(kept)]
     if mode == "max":
@@ -97,7 +110,7 @@ def embedding_bag(
     y = IndexAdd.apply(rows, index=(bags,), shape=(n_bags, weight.array.shape[1]))
     if mode == "sum":
         return y
-    counts = xp.maximum(xp.bincount(bags, minlength=n_bags), 1).astype(weight.array.dtype)
+    counts = xp.maximum(count_of(bags, n_bags, xp), 1).astype(weight.array.dtype)
     return y / wrap(counts[:, None])
 
 
@@ -115,10 +128,11 @@ def _bags(input, offsets, include_last_offset):
     if offsets.dtype not in (dtypes.int64, dtypes.int32):
         raise RuntimeError(f"embedding_bag: expected offsets of dtype int64 or int32, got {offsets.dtype}")
     starts, n = offsets.array, input.array.shape[0]
-    if starts.size and int(starts[0]) != 0:
-        raise RuntimeError(f"embedding_bag: offsets[0] has to be 0, the first bag's beginning, got {int(starts[0])}")
-    if bool((starts[1:] < starts[:-1]).any()) or (starts.size and int(starts[-1]) > n):
-        raise RuntimeError(f"embedding_bag: offsets have to rise, up to the input's length {n} at most")
+    message = "embedding_bag: offsets[0] has to be 0, the first bag's beginning, got {}"
+    checks.in_range(starts[:1], 0, 1, message, RuntimeError)
+    rises = f"embedding_bag: offsets have to rise, up to the input's length {n} at most"
+    checks.require(starts[1:] >= starts[:-1], rises)
+    checks.require(starts[-1:] <= n, rises)
     if include_last_offset:
         starts = starts[:-1]
     return xp.searchsorted(starts, xp.arange(n), side="right") - 1, len(starts)
@@ -128,7 +142,7 @@ def _largest(rows, bags, n_bags):
     """The largest of each bag's rows, element by element: the bags as a table, filled up with -inf."""
     xp, n = rows.xp, len(bags)
     column = xp.arange(n) - xp.searchsorted(bags, bags)
-    table = xp.full((n_bags, int(column.max()) + 1 if n else 1), n, dtype=xp.int64)
+    table = xp.full((n_bags, host(column.max()) + 1 if n else 1), n, dtype=xp.int64)
     table[bags, column] = xp.arange(n)
     padded = cat([rows, rows.new_full((1, rows.shape[1]), -math.inf)])
     largest = padded[wrap(table)].max(1)[0]
@@ -138,8 +152,8 @@ def _largest(rows, bags, n_bags):
 def _renormalize(weight: Tensor, index, max_norm: float, norm_type: float) -> None:
     """Rows that are about to be read are shrunk, in place, to at most max_norm (PyTorch's max_norm)."""
     xp = weight.xp
-    rows = xp.unique(index)
-    values = weight.array[rows]
+    rows = index.reshape(-1)
+    values = weight.array[rows]  # a row that is named twice is written twice, with the same numbers
     norms = (xp.abs(values) ** norm_type).sum(-1, keepdims=True) ** (1.0 / norm_type)
     weight.array[rows] = xp.where(norms > max_norm, values * (max_norm / (norms + 1e-7)), values)
     weight.bump_version()
@@ -155,7 +169,8 @@ class Attention(Op):
     dq = scale dS k      dk = scale dS^T q
 
     mask: numbers that are added, or booleans (False: minus infinity; a row of them gives P = 0), broadcast; causal: key
-    j is seen by the queries i >= j. keep: the m of dropout, drawn by the caller; factor: 1 / (1 - p).
+    j is seen by the queries i >= j. keep: the m of dropout, drawn by the caller; factor: 1 / (1 - p). A fast path that has
+    a class `draw` gets keep = draw(shape, p, generator): whatever it makes the m from.
     P, which has L S numbers for each head, is not kept: backward computes it again.    arXiv:1706.03762; lesson 10.
     """
 
@@ -189,7 +204,7 @@ class Attention(Op):
             return self.run(Softmax, S + mask, axis=-1)
         P = self.run(Softmax, xp.where(mask, S, -math.inf), axis=-1)
         alive = mask.any(-1, keepdims=True)
-        return P if alive.all() else xp.where(alive, P, 0.0)
+        return P if checks.known(alive) else xp.where(alive, P, 0.0)
 
 
 @casts
@@ -220,20 +235,36 @@ def scaled_dot_product_attention(
         raise RuntimeError(
             f"{name}: expected query, key and value of one floating dtype, got {kind}, {key.dtype} and {value.dtype}"
         )
-    if kind.numpy in dtypes.LOW_PRECISION:  # rounded once, at the end
+    options = {
+        "causal": is_causal, "keep": None, "factor": 1 / (1 - dropout_p) if dropout_p < 1 else 1.0,
+        "scale": 1 / math.sqrt(shapes[0][-1]) if scale is None else scale,
+    }  # fmt: skip
+    if attn_mask is not None and attn_mask.dtype is not dtypes.bool_:
+        if dtypes.promote_types(attn_mask.dtype, kind) is kind:
+            attn_mask = attn_mask.to(kind)
+    low = kind.numpy in dtypes.LOW_PRECISION
+    fast = _fast_path((query, key, value, attn_mask), options) if low or dropout_p else None
+    if low and not (fast is not None and fast.half):  # rounded once, at the end
         query, key, value = query.float(), key.float(), value.float()
     if attn_mask is not None and attn_mask.dtype is not dtypes.bool_:
         if dtypes.promote_types(attn_mask.dtype, query.dtype) is not query.dtype:
             raise RuntimeError(f"{name}: attn_mask has dtype {attn_mask.dtype}, expected bool or the query's, {kind}")
         attn_mask = attn_mask.to(query.dtype)
-    scale = 1 / math.sqrt(shapes[0][-1]) if scale is None else scale
-    keep = None
     if dropout_p:
-        from .random import _kept
+        from .random import _generator, _kept
 
         masks = () if attn_mask is None else (tuple(attn_mask.shape),)
         weights = broadcast_shapes((*shapes[0][:-1], 1), (*shapes[1][:-2], 1, shapes[1][-2]), *masks)
-        keep = _kept(weights, dropout_p, query.device)
-    factor = 1 / (1 - dropout_p) if dropout_p < 1 else 1.0
-    y = Attention.apply(query, key, value, attn_mask, causal=is_causal, scale=scale, keep=keep, factor=factor)
-    return y.to(kind)
+        generator, draw = _generator(None, query.device), getattr(fast, "draw", None)
+        lazy = draw is not None and hasattr(generator, "reserve")
+        options["keep"] = draw(weights, dropout_p, generator) if lazy else _kept(weights, dropout_p, query.device)
+    return Attention.apply(query, key, value, attn_mask, **options).to(kind)
+
+
+def _fast_path(inputs, options):
+    """The fast path of Attention that will take these tensors, or None."""
+    fast = fastpath.ACTIVE[inputs[0].xp].get(Attention)
+    arrays = [None if t is None else t.array for t in inputs]
+    if fast is None or len({type(a) for a in arrays if a is not None}) > 1 or not fast.accepts(*arrays, **options):
+        return None
+    return fast

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..autograd.engine import Op
+from ..backend.devices import host
 from ..tensor import Tensor, wrap
 from ._method import need_tensors, tensor_method
 
@@ -108,10 +109,10 @@ def isclose(input, other, rtol=1e-05, atol=1e-08, equal_nan=False):
 @tensor_method
 def allclose(input, other, rtol=1e-05, atol=1e-08, equal_nan=False):
     """Whether all elements are close (`isclose`)."""
-    return bool(isclose(input, other, rtol, atol, equal_nan).array.all())
+    return host(isclose(input, other, rtol, atol, equal_nan).array.all())
 
 
 @tensor_method
 def equal(input, other):
     """Whether two tensors have the same shape and elements."""
-    return input.shape == other.shape and bool((input.array == other.array).all())
+    return input.shape == other.shape and host((input.array == other.array).all())

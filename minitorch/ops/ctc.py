@@ -9,7 +9,8 @@ from typing import Any
 
 from ..autograd.autocast import casts
 from ..autograd.engine import Op
-from ..backend import dtypes
+from ..backend import checks, dtypes
+from ..backend.devices import table
 from ..tensor import Tensor, wrap
 from .arithmetic import where
 
@@ -131,23 +132,22 @@ def ctc_loss(log_probs, targets, input_lengths, target_lengths, blank=0, reducti
     if any(not 0 <= t <= n_times for t in lengths):
         raise RuntimeError(f"ctc_loss: expected input_lengths to be from 0 to {n_times}, got {lengths}")
     labels = _padded(targets, counts, single)
-    if any(bool(((labels[i, :c] < 0) | (labels[i, :c] >= classes)).any()) for i, c in enumerate(counts)):
-        raise RuntimeError(f"ctc_loss: targets must be in label range, 0 to {classes - 1}")
     longest = max(counts, default=0)
     states = xp.full((n, 2 * longest + 1), blank, dtype=xp.int64)
-    known = xp.arange(longest) < xp.asarray(counts, dtype=xp.int64).reshape((-1, 1))
-    states[:, 1::2] = xp.where(known, labels[:, :longest], blank)
+    known = xp.arange(longest) < table(xp, counts, xp.int64).reshape((-1, 1))
+    labels = xp.where(known, labels[:, :longest], blank)
+    message = f"ctc_loss: targets must be in label range, 0 to {classes - 1}"
+    states[:, 1::2] = checks.in_range(labels, 0, classes, message, RuntimeError)
     skip = xp.zeros(states.shape, dtype=bool)
     skip[:, 2:] = (states[:, 2:] != blank) & (states[:, 2:] != states[:, :-2])
     options: dict[str, Any] = {"states": states, "skip": skip, "zero_infinity": zero_infinity}
-    options["lengths"] = xp.asarray(lengths, dtype=xp.int64)
-    loss = CTC.apply(x, **options, state_lengths=xp.asarray([2 * c + 1 for c in counts], dtype=xp.int64))
+    options["lengths"] = table(xp, lengths, xp.int64)
+    loss = CTC.apply(x, **options, state_lengths=table(xp, [2 * c + 1 for c in counts], xp.int64))
     if 0 in lengths:  # no time: nothing but the empty sequence is possible
         empty = [0.0 if zero_infinity or not c else float("inf") for c in counts]
-        empty = xp.asarray(empty, dtype=loss.array.dtype)
-        loss = where(wrap(options["lengths"] == 0), wrap(empty), loss)
+        loss = where(wrap(options["lengths"] == 0), wrap(table(xp, empty, loss.array.dtype)), loss)
     if reduction == "mean":
-        return (loss / wrap(xp.asarray([max(c, 1) for c in counts], dtype=loss.array.dtype))).mean()
+        return (loss / wrap(table(xp, [max(c, 1) for c in counts], loss.array.dtype))).mean()
     if reduction == "sum":
         return loss.sum()
     return loss.squeeze(0) if single else loss

@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 
 from ..autograd import views
+from ..autograd.autocast import casts
 from ..autograd.engine import Op
-from ..backend import dtypes
+from ..backend import checks, devices, dtypes
+from ..backend.devices import to_device, to_numpy
 from ..backend.scatter import add_at
 from ..tensor import Tensor, wrap
 from ._method import constant, in_order_of, read_dim, tensor_method, unbroadcast
@@ -207,9 +209,10 @@ class Sort(Op):
         if not x.ndim:
             k = xp.zeros((), dtype=np.int64)
         elif descending:  # of the reversed array, so that equal elements keep their order; NaN comes first
-            k = xp.flip(x.shape[axis] - 1 - xp.argsort(xp.flip(x, axis), axis=axis, kind="stable"), axis)
+            flipped = xp.flip(dtypes.ordered(x), axis)
+            k = xp.flip(x.shape[axis] - 1 - xp.argsort(flipped, axis=axis, kind="stable"), axis)
         else:
-            k = xp.argsort(x, axis=axis, kind="stable")
+            k = xp.argsort(dtypes.ordered(x), axis=axis, kind="stable")
         y = x[_along(xp, k, axis)] if x.ndim else x.copy()
         if not x.flags.c_contiguous:  # in memory as x is
             y, k = (in_order_of(x, a) for a in (y, k))
@@ -247,16 +250,21 @@ def _parse(x: Tensor, index: Any) -> tuple[tuple, tuple | None]:
     advanced: list = []
     axis = 0
     for i in items:
+        if _is_mask(i) and i.shape != x.array.shape[axis : axis + i.ndim]:
+            raise IndexError(
+                f"the shape of the mask {list(i.shape)} does not match the shape of the indexed tensor {list(x.shape)}, "
+                f"from dimension {axis} on"
+            )
         if _is_array(i) and not _is_mask(i):
-            _check_index(i, axis, x.array.shape[axis])
+            i = _check_index(i, axis, x.array.shape[axis])
         axis += 0 if i is None else i.ndim if _is_mask(i) else 1
         if _is_mask(i) and i.ndim == 0:  # x[True]: a new axis of length 1, or 0
             basic.append(None)
-            advanced.append(i.reshape(1))
+            advanced.extend(_places(i.reshape(1)))
         elif _is_array(i):
             count = i.ndim if _is_mask(i) else 1
             basic.extend([slice(None)] * count)
-            advanced.append(i)
+            advanced.extend(_places(i) if _is_mask(i) else (i,))
         else:
             basic.append(i)
             if not isinstance(i, int):
@@ -266,11 +274,16 @@ def _parse(x: Tensor, index: Any) -> tuple[tuple, tuple | None]:
     return tuple(basic), tuple(advanced)
 
 
-def _check_index(index: Any, axis: int, n: int) -> None:
+def _check_index(index: Any, axis: int, n: int) -> Any:
     """CuPy would take an index that is out of range round the end, so the check cannot be left to the library."""
-    if index.size and (int(index.min()) < -n or int(index.max()) >= n):
-        bad = index[(index < -n) | (index >= n)].reshape(-1)[0]
-        raise IndexError(f"index {int(bad)} is out of bounds for dimension {axis} with size {n}")
+    return checks.in_range(index, -n, n, f"index {{}} is out of bounds for dimension {axis} with size {n}", IndexError)
+
+
+def _places(mask: Any) -> tuple:
+    """A mask as an index: NumPy takes it as it is; elsewhere the places are found once, and not again for the gradient."""
+    if isinstance(mask, np.ndarray):
+        return (mask,)
+    return devices.nonzero(mask)
 
 
 def _item(i: Any, x: Tensor) -> Any:
@@ -280,11 +293,11 @@ def _item(i: Any, x: Tensor) -> Any:
         if i.dtype is dtypes.uint8:
             i = i != 0
         if i.ndim == 0 and i.dtype is not dtypes.bool_:
-            return int(i)
+            return i.item()
         array = constant(i)
-        return array if type(array) is type(x.array) else x.xp.asarray(i.cpu().array)
+        return array if type(array) is type(x.array) else to_device(to_numpy(array), x.device)
     if isinstance(i, (bool, np.bool_)):
-        return x.xp.asarray(bool(i))
+        return x.xp.full((), bool(i))
     if isinstance(i, slice):
         start, stop, step = (None if v is None else v.__index__() for v in (i.start, i.stop, i.step))
         if step is not None and step <= 0:
@@ -300,7 +313,7 @@ def _item(i: Any, x: Tensor) -> Any:
             array = array.astype(np.int64)
         if array.dtype.kind not in "biu":
             raise IndexError(f"expected integers or booleans as indices, got an array of {array.dtype}")
-        return x.xp.asarray(array)
+        return devices.table(x.xp, array)
     if hasattr(i, "__index__"):
         return i.__index__()
     raise IndexError(
@@ -345,6 +358,14 @@ def setitem(x: Tensor, index: Any, value: Any) -> None:
         value = tensor(value, dtype=x.dtype, device=x.device)
     while value.ndim and value.array.shape[0] == 1:  # leading dimensions of length 1 may be too many
         value = value[0]
+    if isinstance(index, Tensor) and index.dtype is dtypes.bool_ and not value.ndim and index.device == x.device:
+        shape = index.array.shape
+        if shape == x.array.shape[: len(shape)]:  # one number for all places: nobody has to know how many they are
+            from .arithmetic import where
+
+            mask = index.reshape(*shape, *(1,) * (x.ndim - len(shape)))
+            views.write(x, where(mask, value.to(x.dtype), x), "__setitem__")
+            return
     basic, advanced = _parse(x, index)
     part = Slice.apply(x, index=basic)
     if advanced is None:
@@ -413,13 +434,13 @@ def _index_array(index: Tensor, input: Tensor, name: str, empty: bool = False) -
     return constant(index)
 
 
-def _check_bounds(index: Any, n: int, name: str) -> None:
-    if index.size and (bool((index < 0).any()) or bool((index >= n).any())):
-        bad = index[(index < 0) | (index >= n)].reshape(-1)[0]
-        raise IndexError(f"{name}(): index {int(bad)} is out of bounds for dimension with size {n}")
+def _check_bounds(index: Any, n: int, name: str) -> Any:
+    """The index, checked (backend/checks.py)."""
+    message = f"{name}(): index {{}} is out of bounds for dimension with size {n}"
+    return checks.in_range(index, 0, n, message, IndexError)
 
 
-def _check_along(input: Tensor, dim: int, index: Any, name: str, gather: bool) -> None:
+def _check_along(input: Tensor, dim: int, index: Any, name: str, gather: bool) -> Any:
     if (index.ndim or 1) != (input.ndim or 1) and index.size:
         raise RuntimeError(
             f"{name}(): index tensor must have the same number of dimensions as input tensor ({input.ndim}), got {index.ndim}"
@@ -430,7 +451,7 @@ def _check_along(input: Tensor, dim: int, index: Any, name: str, gather: bool) -
                 f"{name}(): size does not match at dimension {d}: expected index {list(index.shape)} to be no larger "
                 f"than self {list(input.shape)} apart from dimension {dim}"
             )
-    _check_bounds(index, input.array.shape[dim] if input.ndim else 1, name)
+    return _check_bounds(index, input.array.shape[dim] if input.ndim else 1, name)
 
 
 @tensor_method
@@ -438,7 +459,7 @@ def gather(input, dim, index, *, sparse_grad=False):
     """out[i][j] = input[index[i][j]][j] for dim 0, and likewise along other dimensions."""
     k = _index_array(index, input, "gather", True)
     d = read_dim(dim, input.ndim)
-    _check_along(input, d, k, "gather", True)
+    k = _check_along(input, d, k, "gather", True)
     if not input.ndim or not k.ndim or not k.size:
         return Gather.apply(input.reshape(-1), index=k.reshape(-1), axis=0).reshape(k.shape)
     return Gather.apply(input, index=k, axis=d)
@@ -452,8 +473,8 @@ def take_along_dim(input, indices, dim=None):
     from .arithmetic import where
     from .shape import broadcast_shapes, expand
 
-    if indices.numel() and input.ndim and bool((indices.array < 0).any()):
-        indices = where(indices < 0, indices % input.shape[dim], indices)
+    if input.ndim and not checks.known(indices.array >= 0):
+        indices = where(indices < 0, indices + input.shape[dim], indices)
     d = read_dim(dim, input.ndim)
     a, b = list(input.shape), list(indices.shape)
     a_dim, b_dim = a[d], b[d]
@@ -472,7 +493,7 @@ def scatter(input, dim, index, src=None, *, value=None, reduce=None):
         raise TypeError("scatter(): missing src or value")
     k = _index_array(index, input, "scatter")
     d = read_dim(dim, input.ndim)
-    _check_along(input, d, k, "scatter", False)
+    k = _check_along(input, d, k, "scatter", False)
     if not isinstance(src, Tensor):
         from .creation import full
 
@@ -499,11 +520,12 @@ def _check_source(index: Any, src: Tensor, name: str) -> None:
 
 
 @tensor_method(inplace=True)
+@casts
 def scatter_add(input, dim, index, src):
     """input with src added at `index` along `dim`, repetitions counted."""
     k = _index_array(index, input, "scatter_add")
     d = read_dim(dim, input.ndim)
-    _check_along(input, d, k, "scatter_add", False)
+    k = _check_along(input, d, k, "scatter_add", False)
     if src.dtype is not input.dtype:
         raise RuntimeError(
             f"scatter_add(): expected self.dtype to be equal to src.dtype, got {input.dtype} and {src.dtype}"
@@ -521,7 +543,7 @@ def index_select(input, dim, index):
     if k.ndim > 1:
         raise IndexError(f"index_select(): Index is supposed to be a vector, got {k.ndim} dimensions")
     d = read_dim(dim, input.ndim)
-    _check_bounds(k, input.array.shape[d] if input.ndim else 1, "index_select")
+    k = _check_bounds(k, input.array.shape[d] if input.ndim else 1, "index_select")
     if not input.ndim:
         return Index.apply(input.reshape(1), index=(k.reshape(-1),)).reshape(())
     return Index.apply(input, index=(slice(None),) * d + (k.reshape(-1),))
@@ -532,7 +554,7 @@ def index_add(input, dim, index, source, *, alpha=1):
     """input with alpha * source's slices added at `index` along `dim`, repetitions counted."""
     k = _index_array(index, input, "index_add").reshape(-1)
     d = read_dim(dim, input.ndim)
-    _check_bounds(k, input.array.shape[d] if input.ndim else 1, "index_add")
+    k = _check_bounds(k, input.array.shape[d] if input.ndim else 1, "index_add")
     if source.dtype is not input.dtype:
         raise RuntimeError(
             f"index_add(): self ({input.dtype}) and source ({source.dtype}) must have the same scalar type"
@@ -560,15 +582,17 @@ def masked_select(input, mask):
 
     input, mask = broadcast_tensors(input, mask)
     k = constant(mask)
-    return Index.apply(input, index=(k,)) if input.ndim else Index.apply(input.reshape(1), index=(k.reshape(1),))
+    if not input.ndim:
+        input, k = input.reshape(1), k.reshape(1)
+    return Index.apply(input, index=_places(k))
 
 
 @tensor_method
 def nonzero(input, *, as_tuple=False):
     """The places of the elements that are not zero: (count, ndim), or a tuple of vectors."""
     if input.ndim == 0 and not as_tuple:
-        return wrap(input.xp.zeros((int(bool(input.array != 0)), 0), dtype=np.int64))
-    places = (input.array if input.ndim else input.array.reshape(1)).nonzero()
+        return wrap(input.xp.zeros((int(devices.host(input.array != 0)), 0), dtype=np.int64))
+    places = devices.nonzero(input.array if input.ndim else input.array.reshape(1))
     if as_tuple:
         return tuple(wrap(p) for p in places)
     return wrap(input.xp.stack(places, 1))
@@ -598,7 +622,7 @@ def topk(input, k, dim=-1, largest=True, sorted=True):
     from .reduce import ValuesIndices
 
     if 0 < 8 * k < n and n >= 100:  # most elements need no sorting
-        order = input.xp.argpartition(input.array, n - k if largest else k - 1, axis=d)
+        order = input.xp.argpartition(dtypes.ordered(input.array), n - k if largest else k - 1, axis=d)
         found = wrap(input.xp.sort(order.take(range(n - k, n) if largest else range(k), axis=d), axis=d))
         values, order = sort(input.gather(d, found), d, descending=largest)
         return ValuesIndices(values, found.gather(d, order))

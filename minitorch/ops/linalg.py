@@ -11,6 +11,7 @@ from typing import Any
 
 from ..autograd.autocast import casts
 from ..autograd.engine import Op
+from ..backend.devices import host, linalg
 from ..tensor import Tensor, wrap
 from . import reduce
 from ._method import read_dim, read_dims, tensor_method
@@ -47,7 +48,7 @@ class Inv(Op):
     """
 
     def forward(self, x):
-        y = self.xp.linalg.inv(x)
+        y = linalg(self.xp, "inv")(x)
         self.save(y)
         return y
 
@@ -64,7 +65,7 @@ class Det(Op):
 
     def forward(self, x):
         self.save(x)
-        return self.xp.linalg.det(x)
+        return linalg(self.xp, "det")(x)
 
     def backward(self, dy):
         (x,) = self.saved
@@ -83,9 +84,9 @@ class Cofactors(Op):
     def forward(self, x):
         xp = self.xp
         self.save(x)
-        U, s, Vt = xp.linalg.svd(x, full_matrices=False)
+        U, s, Vt = linalg(xp, "svd")(x, full_matrices=False)
         p = self.run(ProdOfOthers, s, axis=s.ndim - 1)
-        sign = xp.sign(xp.linalg.det(U) * xp.linalg.det(Vt))
+        sign = xp.sign(linalg(xp, "det")(U) * linalg(xp, "det")(Vt))
         return sign[..., None, None] * xp.matmul(U * p[..., None, :], Vt)
 
     def backward(self, dy):
@@ -103,7 +104,7 @@ class SLogDet(Op):
 
     def forward(self, x):
         self.save(x)
-        sign, y = self.xp.linalg.slogdet(x)
+        sign, y = linalg(self.xp, "slogdet")(x)
         return self.xp.asarray(sign), self.xp.asarray(y)
 
     def backward(self, dsign, dy):
@@ -120,7 +121,7 @@ class Solve(Op):
     """
 
     def forward(self, a, b):
-        x = self.xp.linalg.solve(a, b)
+        x = linalg(self.xp, "solve")(a, b)
         self.save(a, x)
         return x
 
@@ -139,7 +140,7 @@ class Cholesky(Op):
     """
 
     def forward(self, x):
-        L = self.xp.linalg.cholesky(x)
+        L = linalg(self.xp, "cholesky")(x)
         self.save(L)
         return L
 
@@ -162,7 +163,7 @@ class Eigh(Op):
     """
 
     def forward(self, x, *, lower):
-        w, Q = self.xp.linalg.eigh(x, "L" if lower else "U")
+        w, Q = linalg(self.xp, "eigh")(x, "L" if lower else "U")
         self.save(w, Q)
         return w, Q
 
@@ -188,7 +189,7 @@ class SVD(Op):
     """
 
     def forward(self, x):
-        U, s, Vt = self.xp.linalg.svd(x, full_matrices=False)
+        U, s, Vt = linalg(self.xp, "svd")(x, full_matrices=False)
         self.save(U, s, Vt)
         return U, s, Vt
 
@@ -220,7 +221,7 @@ class QR(Op):
     """
 
     def forward(self, x, *, complete):
-        Q, R = self.xp.linalg.qr(x, "complete" if complete else "reduced")
+        Q, R = linalg(self.xp, "qr")(x, "complete" if complete else "reduced")
         self.save(Q, R)
         return Q, R
 
@@ -269,7 +270,7 @@ def _run(name: str, trouble: str, op: type[Op], *tensors: Tensor, **options: Any
         raise LinAlgError(f"linalg.{name}: {trouble} (shape {tuple(tensors[0].shape)}): {error}") from error
     xp = tensors[0].xp
     first = results[0] if isinstance(results, tuple) else results
-    if not bool(xp.isfinite(first.array).all()) and all(bool(xp.isfinite(t.array).all()) for t in tensors):
+    if not host(xp.isfinite(first.array).all()) and all(host(xp.isfinite(t.array).all()) for t in tensors):
         raise LinAlgError(f"linalg.{name}: {trouble} (shape {tuple(tensors[0].shape)})")
     return results
 
@@ -362,7 +363,7 @@ def svd(A, full_matrices=True):
     if full_matrices and m != n:
         from .shape import cat
 
-        U_all, _, Vh_all = A.xp.linalg.svd(A.detach().array, full_matrices=True)
+        U_all, _, Vh_all = linalg(A.xp, "svd")(A.detach().array, full_matrices=True)
         k = min(m, n)
         if m > n:
             U = cat([U, wrap(U_all[..., k:])], -1)

@@ -6,12 +6,12 @@ from typing import Any
 
 from ..autograd.autocast import casts
 from ..autograd.engine import Op
-from ..backend import dtypes
+from ..backend import checks, dtypes
+from ..backend.devices import host
 from ..tensor import Tensor, wrap
 from ._method import constant, unbroadcast, warn
 from .activation import LogSigmoid, Sigmoid
 from .arithmetic import where
-from .reduce import Mean
 from .softmax import Softmax, log_softmax
 
 
@@ -27,8 +27,7 @@ class CrossEntropy(Op):
     def forward(self, z, *, target, weight, ignore_index, smoothing):
         xp = self.xp
         n, classes = z.shape
-        keep = target != ignore_index
-        t = xp.where(keep, target, 0)
+        t, keep = _in_classes(xp, target, classes, ignore_index, "cross_entropy")
         w = xp.ones(classes, z.dtype) if weight is None else weight
         self.save(z, t, keep, w, smoothing)
         top = z.max(1, keepdims=True)
@@ -48,6 +47,26 @@ class CrossEntropy(Op):
             q = (1 - smoothing) * q + smoothing / classes * w
         p = self.run(Softmax, z, axis=1)
         return xp.expand_dims(xp.where(keep, dy, 0), 1) * (p * q.sum(1, keepdims=True) - q)
+
+
+class MeanOverLabels(Op):
+    """The mean of cross-entropies over the labels that count, w_t of each.      y: (N,)   target: (N,)   mean: ()
+
+    mean = sum_n y_n / W,   W = sum of w_t over the labels that are not ignored      (y_n holds w_t already)
+    dy_n = dmean / W                     no label that counts: 0 / 0, as in PyTorch
+    """
+
+    def forward(self, y, *, target, weight, ignore_index):
+        xp = self.xp
+        keep = target != ignore_index
+        total = xp.count_nonzero(keep) if weight is None else (weight[xp.where(keep, target, 0)] * keep).sum()
+        total = xp.asarray(total, dtype=y.dtype)
+        self.save(total, y.shape)
+        return y.sum() / total
+
+    def backward(self, dy):
+        total, shape = self.saved
+        return self.xp.broadcast_to(dy / total, shape)
 
 
 class BCEWithLogits(Op):
@@ -90,15 +109,27 @@ def _reduce(loss: Tensor, reduction: str, name: str) -> Tensor:
     raise ValueError(f"{name}: {reduction!r} is not a valid value for reduction; use 'mean', 'sum' or 'none'")
 
 
-def _check_target(target: Tensor, classes: int, ignore_index: int, name: str) -> None:
+def out_of_bounds(name: str, classes: int, ignore_index: int) -> str:
+    """What is said of a label that is no class; `{}` stands for it."""
+    return f"{name}: target {{}} is out of bounds for {classes} classes (ignore_index is {ignore_index})"
+
+
+def _check_dtype(target: Tensor, name: str) -> None:
     if target.dtype not in (dtypes.int64, dtypes.int32, dtypes.uint8):
         raise RuntimeError(f"{name}: expected class numbers as an int64 tensor, got {target.dtype}")
-    t = target.array
-    bad = (t < 0) | (t >= classes)
-    if bool(bad.any()) and bool((bad := bad & (t != ignore_index)).any()):
-        raise IndexError(
-            f"{name}: target {int(t[bad].reshape(-1)[0])} is out of bounds for {classes} classes (ignore_index is {ignore_index})"
-        )
+
+
+def _check_target(target: Tensor, classes: int, ignore_index: int, name: str) -> None:
+    _check_dtype(target, name)
+    _in_classes(target.xp, target.array, classes, ignore_index, name)
+
+
+def _in_classes(xp: Any, target: Any, classes: int, ignore_index: int, name: str) -> tuple[Any, Any]:
+    """The class numbers, 0 where they are to be ignored, checked (backend/checks.py); and where they are not."""
+    keep = target != ignore_index
+    low, high = (0, classes) if classes else (ignore_index, ignore_index + 1)
+    t = xp.where(keep, target, 0) if classes else target
+    return checks.in_range(t, low, high, out_of_bounds(name, classes, ignore_index), IndexError), keep
 
 
 def _rows(input: Tensor, target: Tensor, name: str) -> tuple[Tensor, Any]:
@@ -136,27 +167,19 @@ def cross_entropy(
         )
     if target.dtype.is_floating_point:
         return _soft_cross_entropy(input, target, weight, reduction, label_smoothing)
-    _check_target(target, classes, ignore_index, "cross_entropy")
+    _check_dtype(target, "cross_entropy")
     x, t = _rows(input, target, "cross_entropy")
+    labels = {"target": t, "weight": None if weight is None else constant(weight), "ignore_index": ignore_index}
     if not x.numel():
+        _check_target(target, classes, ignore_index, "cross_entropy")
         loss = x.sum(1)
     else:
-        loss = CrossEntropy.apply(
-            x,
-            target=t,
-            weight=None if weight is None else constant(weight),
-            ignore_index=ignore_index,
-            smoothing=label_smoothing,
-        )
+        loss = CrossEntropy.apply(x, **labels, smoothing=label_smoothing)
     if reduction == "none":
         return loss.reshape(target.shape)
     if reduction == "sum":
         return loss.sum()
-    keep = t != ignore_index
-    if weight is None and bool(keep.all()):
-        return Mean.apply(loss)
-    total = keep.sum() if weight is None else (weight.array[input.xp.where(keep, t, 0)] * keep).sum()
-    return loss.sum() / wrap(input.xp.asarray(total, dtype=input.array.dtype))
+    return MeanOverLabels.apply(loss, **labels)
 
 
 def _soft_cross_entropy(input, target, weight, reduction, smoothing):
@@ -182,11 +205,10 @@ def nll_loss(input, target, weight=None, size_average=None, ignore_index=-100, r
     """-input[target], for log-probabilities; the mean is weighted by `weight`."""
     if reduction not in ("mean", "sum", "none"):
         raise ValueError(f"nll_loss: {reduction!r} is not a valid value for reduction; use 'mean', 'sum' or 'none'")
-    _check_target(target, input.shape[0 if input.ndim == 1 else 1], ignore_index, "nll_loss")
+    _check_dtype(target, "nll_loss")
     x, t = _rows(input, target, "nll_loss")
     xp = input.xp
-    keep = t != ignore_index
-    safe = xp.where(keep, t, 0)
+    safe, keep = _in_classes(xp, t, x.shape[1], ignore_index, "nll_loss")
     w = xp.ones(x.shape[1], x.array.dtype) if weight is None else weight.array
     factors = wrap((w[safe] * keep).astype(x.array.dtype))
     picked = x.gather(1, wrap(safe[:, None].astype("int64"))).squeeze(1)
@@ -208,10 +230,10 @@ def binary_cross_entropy(input, target, weight=None, size_average=None, reduce=N
     """-(t log y + (1 - t) log(1 - y)) for probabilities y; logarithms are not below -100, as in PyTorch."""
     _same_shape(input, target, "binary_cross_entropy")
     y = input.detach().array
-    if y.size and not bool(((y >= 0) & (y <= 1)).all()):
-        raise RuntimeError(
-            "binary_cross_entropy: all elements of input should be between 0 and 1; for logits use binary_cross_entropy_with_logits"
-        )
+    checks.require(
+        (y >= 0) & (y <= 1),
+        "binary_cross_entropy: all elements of input should be between 0 and 1; for logits use binary_cross_entropy_with_logits",
+    )
     loss = BCE.apply(input, target)
     return _reduce(loss if weight is None else loss * weight, reduction, "binary_cross_entropy")
 
@@ -311,16 +333,12 @@ def one_hot(tensor, num_classes=-1):
     """A vector of zeros with a 1 at each number's place: (...,) becomes (..., num_classes)."""
     if tensor.dtype is not dtypes.int64:
         raise RuntimeError(f"one_hot is only applicable to index tensor of type int64, got {tensor.dtype}")
-    top = int(tensor.array.max()) if tensor.numel() else -1
-    if tensor.numel() and int(tensor.array.min()) < 0:
-        raise RuntimeError("one_hot: class values must be non-negative")
+    checks.require(tensor.array >= 0, "one_hot: class values must be non-negative")
     if num_classes == -1:
         if not tensor.numel():
             raise RuntimeError("one_hot: cannot infer total number of classes from an empty tensor")
-        num_classes = top + 1
-    if top >= num_classes:
-        raise RuntimeError(
-            f"one_hot: class values must be smaller than num_classes; got {top} for {num_classes} classes"
-        )
+        num_classes = host(tensor.array.max()) + 1
+    message = f"one_hot: class values must be smaller than num_classes; got {{}} for {num_classes} classes"
+    checks.in_range(tensor.array, dtypes.iinfo(tensor.dtype).min, num_classes, message, RuntimeError)
     xp = tensor.xp
     return wrap((tensor.array[..., None] == xp.arange(num_classes)).astype("int64"))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 
 from ..autograd.autocast import casts
-from ..backend import dtypes
+from ..backend import checks, dtypes
 from ..tensor import Tensor, wrap
 from .activation import logsigmoid
 from .arithmetic import clamp_min, minimum, where
@@ -118,14 +118,11 @@ def _classes(input, target, name):
     if target.dtype is not dtypes.int64:
         raise RuntimeError(f"{name}: expected class numbers as an int64 tensor, got {target.dtype}")
     x, t = input.reshape(-1, input.shape[-1] if input.ndim else 1), target.reshape(-1)
-    _in_classes(t.array, x.shape[1], 0, name)
-    return x, t
+    return x, wrap(_in_classes(t.array, x.shape[1], 0, name))
 
 
 def _in_classes(t, classes, lowest, name):
-    bad = (t < lowest) | (t >= classes)
-    if bool(bad.any()):
-        raise RuntimeError(f"{name}: target {int(t[bad].reshape(-1)[0])} is out of range for {classes} classes")
+    return checks.in_range(t, lowest, classes, f"{name}: target {{}} is out of range for {classes} classes", RuntimeError)
 
 
 @casts
@@ -159,7 +156,7 @@ def multilabel_margin_loss(input, target, size_average=None, reduce=None, reduct
         raise RuntimeError(f"{name}: expected class numbers as an int64 tensor, got {target.dtype}")
     xp, classes = input.xp, input.shape[-1] if input.ndim else 1
     x, t = input.reshape(-1, classes), target.array.reshape((-1, classes))
-    _in_classes(t, classes, -1, name)
+    t = _in_classes(t, classes, -1, name)
     listed = xp.cumsum(t < 0, axis=1) == 0  # up to the first -1
     safe = xp.where(listed, t, 0)
     right = ((safe[:, :, None] == xp.arange(classes)) & listed[:, :, None]).any(1)
@@ -208,8 +205,7 @@ def gaussian_nll_loss(input, target, var, full=False, eps=1e-6, reduction="mean"
         elif input.ndim != var.ndim or [b for a, b in zip(input.shape, var.shape) if a != b] != [1]:
             shapes = f"{tuple(var.shape)} for input {tuple(input.shape)}"
             raise ValueError(f"gaussian_nll_loss: var is of incorrect size {shapes}")
-    if bool((var.array < 0).any()):
-        raise ValueError("gaussian_nll_loss: var has negative entry/entries")
+    checks.require(~(var.array < 0), "gaussian_nll_loss: var has negative entry/entries", ValueError)
     v = var + clamp_min(eps - var.detach(), 0)  # the floor moves the value; the gradient is as if it did not
     loss = 0.5 * (v.log() + (input - target) ** 2 / v)
     if full:

@@ -10,6 +10,8 @@ from typing import Any
 
 from ..autograd.autocast import casts
 from ..autograd.engine import Op
+from ..backend.devices import host
+from ..backend.devices import linalg as lapack
 from ..tensor import Tensor, wrap
 from . import arrange, linalg, matmul
 from ._method import tensor_method
@@ -30,7 +32,7 @@ class PInv(Op):
 
     def forward(self, x, *, atol, rtol):
         xp = self.xp
-        U, s, Vt = xp.linalg.svd(x, full_matrices=False)
+        U, s, Vt = lapack(xp, "svd")(x, full_matrices=False)
         largest = s.max(-1, keepdims=True) if s.shape[-1] else xp.zeros((*s.shape[:-1], 1), s.dtype)
         s = xp.where(s > xp.maximum(atol, rtol * largest), s, 0)
         p = xp.matmul(_t(Vt) * xp.expand_dims(_reciprocal_or_0(s, xp), -2), _t(U)).astype(x.dtype)
@@ -79,7 +81,7 @@ def matrix_exp(A):
     exp(A) = exp(A / 2^k)^(2^k): the series is taken of matrices of norm at most 1/2, and squared k times.
     """
     _matrices("matrix_exp", A)
-    size = float(matrix_norm(A.detach(), 1).array.max()) if A.numel() else 0.0
+    size = host(matrix_norm(A.detach(), 1).array.max()) if A.numel() else 0.0
     k = max(0, math.ceil(math.log2(size)) + 1) if 0 < size < math.inf else 0
     x, one = A / 2.0**k, _identity(A)
     y = one
@@ -168,7 +170,7 @@ def lstsq(A, B, rcond=None, *, driver=None):
     solution = pinv(A, rtol=rcond) @ X
     rank = matrix_rank(A, rtol=rcond)
     residuals = (A @ solution - X).square().sum(-2)
-    if m <= n or driver not in ("gels", "gelsd", "gelss") or not bool((rank.array == n).all()):
+    if m <= n or driver not in ("gels", "gelsd", "gelss") or not host((rank.array == n).all()):
         residuals = residuals.flatten()[:0]
     values = svdvals(A.detach()) if driver in ("gelsd", "gelss") else A.new_empty(0)
     ranks = rank.new_empty(0) if driver == "gels" else rank

@@ -27,7 +27,7 @@ class LayerNorm(Op):
         axes = tuple(range(x.ndim - ndim, x.ndim))
         mean = x.mean(axes, keepdims=True)
         z = x - mean
-        r = 1 / self.xp.sqrt((z * z).mean(axes, keepdims=True) + self.xp.asarray(eps, dtype=x.dtype))
+        r = 1 / self.xp.sqrt((z * z).mean(axes, keepdims=True) + x.dtype.type(eps))
         z *= r
         y = z if w is None else z * w
         if b is not None:
@@ -63,7 +63,7 @@ class RMSNorm(Op):
 
     def forward(self, x, w, *, ndim, eps):
         axes = tuple(range(x.ndim - ndim, x.ndim))
-        r = 1 / self.xp.sqrt((x * x).mean(axes, keepdims=True) + self.xp.asarray(eps, dtype=x.dtype))
+        r = 1 / self.xp.sqrt((x * x).mean(axes, keepdims=True) + x.dtype.type(eps))
         self.save(x, w, axes, eps)
         return x * r if w is None else x * r * w
 
@@ -100,7 +100,7 @@ class Standardize(Op):
         mean = x.mean(axes, keepdims=True)
         y = x - mean
         variance = (y * y).mean(axes, keepdims=True)
-        r = 1 / self.xp.sqrt(variance + self.xp.asarray(eps, dtype=x.dtype))
+        r = 1 / self.xp.sqrt(variance + x.dtype.type(eps))
         y *= r
         if w is not None:
             y *= w
@@ -124,6 +124,51 @@ class Standardize(Op):
         if self.needs[2]:
             db = unbroadcast(dy, b_shape)
         return dx, dw, db
+
+
+class Rescale(Op):
+    """Normalised by statistics that are constants: one scale and one shift a channel, BatchNorm in evaluation.
+
+    x, y: (B, C, *)   w, b (or None), mean, variance: (1, C, 1 ...)
+
+    y  = x scale + shift,   scale = w r,   shift = b - mean scale,   r = 1 / sqrt(variance + eps)
+    dx = dy scale,   dw = sum of dy (x - mean) r,   db = sum of dy
+
+    because y is linear in x, w and b. The statistics were averaged, not learnt: they have no gradient.
+    """
+
+    def forward(self, x, w, b, mean, variance, *, eps):
+        scale = 1 / self.xp.sqrt(variance + eps)
+        if w is not None:
+            scale = scale * w
+        y = x * scale
+        y += -mean * scale if b is None else b - mean * scale
+        self.save(x if self.needs[1] else None, w, mean, variance, eps, b if b is None else b.shape)
+        return y
+
+    def backward(self, dy):
+        x, w, mean, variance, eps, b_shape = self.saved
+        r = 1 / self.xp.sqrt(variance + eps)
+        dx = dw = db = None
+        if self.needs[0]:
+            dx = dy * r if w is None else dy * (r * w)
+        if self.needs[1]:
+            dw = unbroadcast(dy * ((x - mean) * r), w.shape)
+        if self.needs[2]:
+            db = unbroadcast(dy, b_shape)
+        return dx, dw, db, None, None
+
+
+class RunningAverage(Op):
+    """running = (1 - momentum) running + momentum factor value, in place: an average that forgets. No gradient."""
+
+    promote = None
+    differentiable = False
+
+    def forward(self, running, value, *, momentum, factor):
+        running *= 1 - momentum
+        running += value.reshape((-1,)) * factor * momentum
+        return running
 
 
 def _check(name, input, normalized_shape, *parameters):
@@ -182,9 +227,7 @@ def _update_running(running, value, momentum, factor=1.0):
     if running is None:
         return
     if running.dtype is value.dtype and running._base is None:  # on the arrays: so few numbers, and so often
-        average, new = running.array, value.array.reshape(-1) * factor
-        average *= 1 - momentum
-        average += new * momentum
+        RunningAverage.apply(running, value, momentum=momentum, factor=factor)
         running.bump_version()
     else:
         running.mul_(1 - momentum).add_(value.detach().reshape(-1).to(running.dtype) * (factor * momentum))
@@ -196,9 +239,7 @@ def _with_running(name, input, running_mean, running_var, weight, bias, eps):
         raise RuntimeError(f"{name}: expected running_mean and running_var to be defined when not training, got None")
     mean, var = _per_channel(name, input, running_mean=running_mean.detach(), running_var=running_var.detach())
     w, b = _per_channel(name, input, weight=weight, bias=bias)
-    scale = (var + eps).rsqrt() if w is None else (var + eps).rsqrt() * w
-    shift = -mean * scale if b is None else b - mean * scale
-    return (input * scale + shift).to(input.dtype)
+    return Rescale.apply(input, w, b, mean, var, eps=eps).to(input.dtype)
 
 
 @casts

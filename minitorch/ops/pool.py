@@ -7,7 +7,8 @@ import math
 from typing import Any
 
 from ..autograd.engine import Op
-from ..backend import dtypes
+from ..backend import checks, dtypes
+from ..backend.devices import table
 from ..tensor import Tensor, wrap
 from ._windows import batched, output_size, padded, read_sizes, taps
 from .index import IndexAdd, IndexPut
@@ -34,7 +35,7 @@ class MaxPool(Op):
             part, here = wide, 0
             for axis, k in enumerate(offset):
                 part = part[(Ellipsis, selectors[axis][k], *(slice(None),) * (n - 1 - axis))]
-                row = xp.asarray(places[axis][k], dtype="int32").reshape((-1, *(1,) * (n - 1 - axis)))
+                row = table(xp, places[axis][k], "int32").reshape((-1, *(1,) * (n - 1 - axis)))
                 here = here * x.shape[2 + axis] + row
             if y is None:
                 y, where = part.copy(), xp.broadcast_to(here, part.shape)
@@ -181,11 +182,8 @@ def _max_unpool(name: str, n: int, input, indices, kernel_size, stride, padding,
         raise ValueError(f"{name}: invalid output_size {size}: each must lie within one stride {stride} of {default}")
     xp, plane = x.xp, math.prod(size)
     where = (indices if had_batch else indices.unsqueeze(0)).array.reshape((*x.shape[:2], -1))
-    if where.size and (int(where.min()) < 0 or int(where.max()) >= plane):
-        raise RuntimeError(
-            f"{name}: found an invalid max index: expected 0 to {plane - 1} for output size {size}, got "
-            f"{int(where.max())}"
-        )
+    message = f"{name}: found an invalid max index: expected 0 to {plane - 1} for output size {size}, got {{}}"
+    where = checks.in_range(where, 0, plane, message, RuntimeError)
     where = where + xp.arange(math.prod(x.shape[:2])).reshape((*x.shape[:2], 1)) * plane
     zeros = wrap(xp.zeros(math.prod(x.shape[:2]) * plane, x.array.dtype))
     y = IndexPut.apply(zeros, x.reshape(-1), index=(where.reshape(-1),)).reshape(*x.shape[:2], *size)
@@ -234,7 +232,7 @@ def _window_sizes(x: Tensor, geometry: tuple, count_include_pad: bool) -> Any:
         if len(set(counts)) == 1:
             total = total * counts[0] if isinstance(total, int) else total[..., None] * counts[0]
         else:
-            row = xp.asarray(counts, dtype=x.array.dtype)
+            row = table(xp, counts, x.array.dtype)
             total = row * total if isinstance(total, int) else total[..., None] * row
     return total if isinstance(total, int) else wrap(total)
 
@@ -321,7 +319,7 @@ def _adaptive_max_pool(name: str, n: int, input, output_size, return_indices):
     for spans in windows:  # a shorter window reads its last element again, which never wins against itself
         longest = max(b - a for a, b in spans)
         places.append(np.array([[min(a + j, b - 1) for a, b in spans] for j in range(longest)]))
-    selectors = tuple(tuple(x.xp.asarray(row) for row in rows) for rows in places)
+    selectors = tuple(tuple(table(x.xp, row) for row in rows) for rows in places)
     padding = ((0, 0),) * n
     y = MaxPool.apply(x, selectors=selectors, places=tuple(places), padding=padding, indices=bool(return_indices))
     return _unbatched(y, had_batch)

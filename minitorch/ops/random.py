@@ -49,7 +49,8 @@ def _place(array: Any, where: devices.device) -> Any:
 
 def manual_seed(seed):
     """Starts every device's default stream from `seed`; on the CPU the numbers are PyTorch's. Returns the CPU's."""
-    _on_device.clear()
+    for generator in _on_device.values():  # the same objects: captured graphs draw from them
+        generator.manual_seed(int(seed))
     return random.default_generator.manual_seed(int(seed))
 
 
@@ -399,7 +400,9 @@ def rrelu(input, lower=1.0 / 8, upper=1.0 / 3, training=False, inplace=False):
 
     low = input.array <= 0  # a number is drawn for each of these, and for no other
     slopes = input.xp.ones(low.shape, dtype=input.array.dtype)
-    slopes[low] = _place(g.uniform((int(low.sum()),), lower, upper, "float64"), input.device)
+    places = devices.nonzero(low if low.ndim else low.reshape(1))
+    drawn = _place(g.uniform(places[0].shape, lower, upper, "float64"), input.device)
+    slopes.reshape(low.shape or 1)[places] = drawn
     return _replaced(input, input * wrap(slopes), inplace, "rrelu_")
 
 

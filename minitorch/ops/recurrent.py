@@ -15,6 +15,7 @@ from typing import Any
 
 from ..autograd.autocast import casts
 from ..autograd.engine import Op
+from ..backend.devices import table
 from ..tensor import Tensor, wrap
 from .arithmetic import clone
 from .matmul import linear
@@ -280,6 +281,7 @@ def lstm(input, hx, params, has_biases, num_layers, dropout, train, bidirectiona
     return _layers("lstm", *call)
 
 
+@casts
 def gru(input, hx, params, has_biases, num_layers, dropout, train, bidirectional, batch_first):
     """GRU layers: (output, h_n); as `lstm`, with one state.        input: (T, B, C)   hx: (layers, B, H)"""
     call = _read_call("gru", input, hx, params, has_biases, num_layers, dropout, train, bidirectional, batch_first)
@@ -300,6 +302,7 @@ def rnn_relu(input, hx, params, has_biases, num_layers, dropout, train, bidirect
     return _layers("rnn_relu", *call)
 
 
+@casts
 def lstm_cell(input, hx, w_ih, w_hh, b_ih=None, b_hh=None):
     """One step of an LSTM: (h, c).        input: (B, C)   hx: (h, c), each (B, H)"""
     if not isinstance(hx, (tuple, list)) or len(hx) != 2:
@@ -307,16 +310,19 @@ def lstm_cell(input, hx, w_ih, w_hh, b_ih=None, b_hh=None):
     return _cell("lstm", "lstm_cell", input, hx, w_ih, w_hh, b_ih, b_hh)
 
 
+@casts
 def gru_cell(input, hx, w_ih, w_hh, b_ih=None, b_hh=None):
     """One step of a GRU: h.        input: (B, C)   hx: (B, H)"""
     return _cell("gru", "gru_cell", input, [hx], w_ih, w_hh, b_ih, b_hh)[0]
 
 
+@casts
 def rnn_tanh_cell(input, hx, w_ih, w_hh, b_ih=None, b_hh=None):
     """tanh(W_ih x + b_ih + W_hh h + b_hh).        input: (B, C)   hx: (B, H)"""
     return _cell("rnn_tanh", "rnn_tanh_cell", input, [hx], w_ih, w_hh, b_ih, b_hh)[0]
 
 
+@casts
 def rnn_relu_cell(input, hx, w_ih, w_hh, b_ih=None, b_hh=None):
     """relu(W_ih x + b_ih + W_hh h + b_hh).        input: (B, C)   hx: (B, H)"""
     return _cell("rnn_relu", "rnn_relu_cell", input, [hx], w_ih, w_hh, b_ih, b_hh)[0]
@@ -456,4 +462,4 @@ def _last(states: Tensor, batch_sizes: tuple, reverse: bool) -> Tensor:
     ends: dict[int, int] = {}  # sequence -> its row at the last time that it lives
     for start, stop in _steps(batch_sizes, False):
         ends.update(zip(range(stop - start), range(start, stop)))
-    return states[wrap(states.xp.asarray([ends[k] for k in range(first)]))]
+    return states[wrap(table(states.xp, [ends[k] for k in range(first)]))]

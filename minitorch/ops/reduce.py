@@ -8,6 +8,7 @@ from typing import Any
 from ..autograd.autocast import casts
 from ..autograd.engine import Op
 from ..backend import dtypes
+from ..backend.devices import table
 from ..tensor import Tensor
 from ._method import need_tensors, read_dim, read_dims, tensor_method
 from .arithmetic import where
@@ -144,7 +145,7 @@ class Choose(Op):
         xp = self.xp
         if pick == "median":  # the lower one of the two in the middle; NaN if there is one
             order = xp.argsort(x, axis=axis, kind="stable")
-            k = xp.take(order, xp.asarray([(x.shape[axis] - 1) // 2]), axis=axis)
+            k = xp.take(order, table(xp, [(x.shape[axis] - 1) // 2]), axis=axis)
             if x.dtype.kind == "f":
                 nans = xp.isnan(x)
                 first = xp.expand_dims(xp.argmax(nans, axis=axis), axis)
@@ -176,7 +177,7 @@ class Var(Op):
         total = (centred * centred).sum(axis, keepdims=keepdims)
         n = builtins.max(x.size, 1) / builtins.max(total.size, 1) if x.size else 0
         self.save(x, axis, keepdims, builtins.max(n - correction, 0))
-        return total / self.xp.asarray(builtins.max(n - correction, 0), dtype=x.dtype)
+        return total / x.dtype.type(builtins.max(n - correction, 0))
 
     def backward(self, dy):
         x, axis, keepdims, n = self.saved
@@ -188,7 +189,7 @@ class Root(Op):
     """y = v^(1/p) of a sum v of p-th powers.  dv = dy y^(1-p) / p, and 0 where y = 0: every term's own slope is 0 there"""
 
     def forward(self, v, *, p):
-        y = self.xp.sqrt(v) if p == 2 else self.xp.power(v, self.xp.asarray(1 / p, dtype=v.dtype))
+        y = self.xp.sqrt(v) if p == 2 else self.xp.power(v, v.dtype.type(1 / p))
         self.save(y, p)
         return y
 

@@ -10,6 +10,7 @@ import numpy as np
 from ..autograd.autocast import casts
 from ..autograd.engine import Op
 from ..backend import dtypes
+from ..backend.devices import table
 from ..tensor import Tensor, wrap
 from .arithmetic import where
 from .index import Index
@@ -31,8 +32,8 @@ class Resample(Op):
         self.save(axis, forth, back)
         y = None
         for index, weight in zip(*forth):
-            w = xp.asarray(weight, dtype=x.dtype).reshape((-1, *(1,) * (x.ndim - 1 - axis)))
-            term = xp.take(x, xp.asarray(index), axis=axis) * w
+            w = table(xp, weight, x.dtype).reshape((-1, *(1,) * (x.ndim - 1 - axis)))
+            term = xp.take(x, table(xp, index), axis=axis) * w
             if (weight != weight).any():
                 term = xp.where(w == w, term, xp.zeros((), x.dtype))
             y = term if y is None else y + term
@@ -105,6 +106,7 @@ def _rows(mode: str, size: int, out: int, scale: float | None, align_corners: bo
     return [[(int(b), float(1 - t)), (min(int(b) + 1, size - 1), float(t))] for b, t in zip(base, at - base)]
 
 
+@casts
 def interpolate(
     input,
     size=None,
@@ -169,7 +171,7 @@ def interpolate(
         if input.dtype.is_floating_point:
             y = Resample.along(y, axis, rows)
         else:
-            index = input.xp.asarray([row[0][0] for row in rows])
+            index = table(input.xp, [row[0][0] for row in rows])
             y = Index.apply(y, index=(slice(None),) * axis + (index,))
     return y
 
@@ -293,7 +295,7 @@ def affine_grid(theta, size, align_corners=None):
     axes = []
     for s in reversed(size[2:]):
         line = np.linspace(-1, 1, s) if s > 1 else np.zeros(1)
-        axes.append(xp.asarray(line if align_corners else line * (s - 1) / s, dtype=kind))
+        axes.append(table(xp, line if align_corners else line * (s - 1) / s, kind))
     shape = tuple(size[2:])
     planes = [xp.broadcast_to(a.reshape((-1, *(1,) * i)), shape) for i, a in enumerate(axes)]
     points = wrap(xp.stack([*planes, xp.ones(shape, kind)], -1).reshape((1, -1, n + 1)))

@@ -42,7 +42,7 @@ class CumExtreme(Op):
         k = xp.zeros(x.shape, dtype=xp.int64)
         if x.ndim and x.shape[axis]:
             rows = xp.moveaxis(x, axis, -1)
-            isnan = xp.isnan(rows) if x.dtype.kind == "f" else xp.zeros(rows.shape, dtype=bool)
+            isnan = xp.isnan(rows) if x.dtype in dtypes.FLOATING else xp.zeros(rows.shape, dtype=bool)
 
             def later_wins(a, b):
                 u, v = (xp.take_along_axis(rows, i, axis=-1) for i in (a, b))

@@ -8,9 +8,10 @@ from __future__ import annotations
 from typing import Any
 
 from ..autograd.autocast import casts
-from ..backend import dtypes
+from ..backend import checks, dtypes
+from ..backend.devices import host, nonzero
 from ..tensor import Tensor, wrap
-from ._method import constant, read_dim, tensor_method
+from ._method import read_dim, tensor_method
 from .arithmetic import where
 from .index import Index, IndexAdd, IndexPut, ScatterSum, _check_along, _check_source, _index_array, _parse, gather
 from .reduce import Amax, Amin, Prod
@@ -27,10 +28,7 @@ def _vector(index: Any, input: Tensor, dim: int, name: str) -> Any:
 
 def _in_range(k: Any, n: int, name: str, lowest: int) -> Any:
     """The index, if all its elements are from `lowest` to n - 1."""
-    if k.size and (int(k.min()) < lowest or int(k.max()) >= n):
-        bad = k[(k < lowest) | (k >= n)].reshape(-1)[0]
-        raise IndexError(f"{name}(): index {int(bad)} is out of bounds for {n} elements")
-    return k
+    return checks.in_range(k, lowest, n, f"{name}(): index {{}} is out of bounds for {n} elements", IndexError)
 
 
 def _same_dtype(input: Tensor, source: Tensor, name: str) -> None:
@@ -71,6 +69,7 @@ def index_fill(input, dim, index, value):
 
 
 @tensor_method(inplace=True)
+@casts
 def index_put(input, indices, values, accumulate=False):
     """input with values (broadcast) at [indices], a tuple of index tensors; accumulate: added, repetitions counted."""
     _same_dtype(input, values, "index_put")
@@ -104,8 +103,8 @@ def put(input, index, source, accumulate=False):
     k = _long(index, input, "put")
     if source.numel() != k.size:
         raise IndexError(f"put(): expected as many elements in source as in index, got {source.numel()} and {k.size}")
-    _in_range(k, input.numel(), "put", -input.numel())
-    flat = index_put(input.reshape(-1), (index.reshape(-1),), source.reshape(-1), accumulate)
+    k = _in_range(k.reshape(-1), input.numel(), "put", -input.numel())
+    flat = index_put(input.reshape(-1), (wrap(k),), source.reshape(-1), accumulate)
     return flat.reshape(input.shape)
 
 
@@ -117,12 +116,13 @@ def masked_scatter(input, mask, source):
         raise RuntimeError(f"masked_scatter(): expected a mask of dtype bool, got {got}")
     _same_dtype(input, source, "masked_scatter")
     input, mask = broadcast_tensors(input, mask)
-    count = int(mask.array.sum())
+    places = nonzero(mask.array if mask.ndim else mask.array.reshape(1))
+    count = len(places[0])
     if source.numel() < count:
         raise RuntimeError(f"masked_scatter(): the mask is true {count} times, source has {source.numel()} elements")
     if not input.ndim:
         return masked_scatter(input.reshape(1), mask.reshape(1), source).reshape(())
-    return IndexPut.apply(input, source.reshape(-1)[:count], index=(constant(mask),))
+    return IndexPut.apply(input, source.reshape(-1)[:count], index=places)
 
 
 _REDUCTIONS: dict[str, Any] = {"sum": 0, "mean": 0, "prod": Prod, "amax": Amax, "amin": Amin, "max": Amax, "min": Amin}
@@ -135,7 +135,7 @@ def scatter_reduce(input, dim, index, src, reduce, *, include_self=True):
         raise RuntimeError(f"scatter_reduce(): reduce must be sum, prod, mean, amax or amin, got {reduce!r}")
     k = _index_array(index, input, "scatter_reduce")
     d = read_dim(dim, input.ndim)
-    _check_along(input, d, k, "scatter_reduce", False)
+    k = _check_along(input, d, k, "scatter_reduce", False)
     _same_dtype(input, src, "scatter_reduce")
     _check_source(k, src, "scatter_reduce")
     if not input.ndim:
@@ -166,10 +166,10 @@ def _reduce_rows(input: Tensor, d: int, k: Any, src: Tensor, reduce: str, includ
     order = xp.argsort(places, kind="stable")
     places = places[order]
     first = xp.concatenate([xp.ones(1, dtype=bool), places[1:] != places[:-1]])
-    starts, row = xp.flatnonzero(first), xp.cumsum(first.astype(xp.int64)) - 1
+    (starts,), row = nonzero(first), xp.cumsum(first.astype(xp.int64)) - 1
     column = xp.arange(len(places)) - starts[row]
     neutral = input.array.size + src.array.size
-    table = xp.full((len(starts), int(column.max()) + 2), neutral, dtype=xp.int64)
+    table = xp.full((len(starts), host(column.max()) + 2), neutral, dtype=xp.int64)
     table[row, column + 1] = order + input.array.size
     if include_self:
         table[:, 0] = places[starts]

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from ..autograd.autocast import casts
-from ..backend import dtypes
+from ..backend import checks, dtypes
+from ..backend.devices import host, nonzero
+from ..backend.scatter import count_of
 from ..tensor import Tensor, wrap
 from ._method import as_tensor_like, read_dim, tensor_method
 from .arithmetic import lerp, where
@@ -19,7 +21,7 @@ def _finish(input: Tensor, rows: Any, order: Any, dim: int | None, inverse: bool
     n = len(rows)
     differs = (rows[1:] != rows[:-1]).any(1)  # a NaN is equal to nothing
     first = xp.concatenate([xp.ones(min(n, 1), dtype=bool), differs])
-    starts = xp.flatnonzero(first)
+    (starts,) = nonzero(first)
     number = xp.cumsum(first.astype(xp.int64)) - 1
     where_to = xp.zeros(n, dtype=xp.int64)
     where_to[order] = number
@@ -50,7 +52,7 @@ def unique(input, sorted=True, return_inverse=False, return_counts=False, dim=No
     rows, xp = _rows(input, dim), input.xp
     order = xp.arange(len(rows))
     for column in range(rows.shape[1] - 1, -1, -1):  # stable sorts from the last column to the first
-        order = order[xp.argsort(rows[order, column], kind="stable")]
+        order = order[xp.argsort(dtypes.ordered(rows[order, column]), kind="stable")]
     return _finish(input, rows[order], order, dim, return_inverse, return_counts)
 
 
@@ -69,19 +71,22 @@ def bincount(input, weights=None, minlength=0):
     if input.dtype.category != 1:
         raise RuntimeError(f"bincount(): expected a tensor of integers, got {input.dtype}")
     x = input.array
-    if input.ndim != 1 or bool((x < 0).any()):
-        raise RuntimeError(f"bincount only supports 1-d non-negative integral inputs, got shape {tuple(input.shape)}")
+    wrong = f"bincount only supports 1-d non-negative integral inputs, got shape {tuple(input.shape)}"
+    if input.ndim != 1:
+        raise RuntimeError(wrong)
+    checks.require(x >= 0, wrong)
     if minlength < 0:
         raise RuntimeError(f"bincount(): minlength should be >= 0, got {minlength}")
     xp, x = input.xp, x.astype(input.xp.int64)
+    length = max(minlength, host(x.max()) + 1 if x.size else 0)
+    x = xp.maximum(x, 0)
     if weights is None:
-        return wrap(xp.bincount(x, minlength=minlength).astype(xp.int64))
+        return wrap(count_of(x, length, xp))
     if weights.shape != input.shape:
         shapes = f"{tuple(weights.shape)} and {tuple(input.shape)}"
         raise RuntimeError(f"bincount(): weights should be 1-d and have the same length as input, got {shapes}")
     kind = dtypes.float32 if weights.dtype is dtypes.float32 else dtypes.float64
-    sums = xp.bincount(x, weights.detach().array.astype(xp.float64), minlength=minlength)
-    return wrap(sums.astype(kind.numpy))
+    return wrap(count_of(x, length, xp, weights.detach().array).astype(kind.numpy))
 
 
 @tensor_method
@@ -94,16 +99,16 @@ def histc(input, bins=100, min=0, max=0):
     x, xp = input.detach().array.reshape(-1), input.xp
     low, high = float(min), float(max)
     if low == high and x.size:
-        low, high = float(x.min()), float(x.max())
+        low, high = host(x.min()), host(x.max())
     if low == high:
         low, high = low - 1, high + 1
     if not (abs(low) < float("inf") and abs(high) < float("inf")):
         raise RuntimeError(f"histc(): range of [{low}, {high}] is not finite")
     if low > high:
         raise RuntimeError(f"histc(): max must be larger than min, got min={low} and max={high}")
-    x = x[(x >= low) & (x <= high)]
-    place = xp.minimum(((x - low) / (high - low) * bins).astype(xp.int64), bins - 1)
-    return wrap(xp.bincount(place, minlength=bins).astype(input.array.dtype))
+    inside = (x >= low) & (x <= high)
+    place = xp.minimum((xp.where(inside, x - low, 0) / (high - low) * bins).astype(xp.int64), bins - 1)
+    return wrap(count_of(place, bins, xp, inside).astype(input.array.dtype))
 
 
 def searchsorted(sorted_sequence, input, *, out_int32=False, right=False, side=None, sorter=None):
@@ -123,9 +128,9 @@ def searchsorted(sorted_sequence, input, *, out_int32=False, right=False, side=N
         if sorter.shape != sorted_sequence.shape:
             shapes = f"{tuple(sorted_sequence.shape)}, got {tuple(sorter.shape)}"
             raise RuntimeError(f"searchsorted(): sorter must have the sequence's shape {shapes}")
-        k = sorter.array
-        if k.size and (int(k.min()) < 0 or int(k.max()) >= rows.shape[-1]):
-            raise RuntimeError("searchsorted(): sorter index out of range")
+        k = checks.in_range(
+            sorter.array, 0, rows.shape[-1], "searchsorted(): sorter index out of range", RuntimeError
+        )
         rows = xp.take_along_axis(rows, k, axis=-1)
     if rows.ndim > 1 and (rows.ndim != value.ndim or rows.shape[:-1] != value.shape[:-1]):
         raise RuntimeError(
@@ -201,8 +206,7 @@ def _quantile(name, input, q, dim, keepdim, interpolation, skip_nan):
         raise RuntimeError(f"{name}() q must be a scalar or 1D tensor, got {q.ndim} dimensions")
     if q.dtype is not input.dtype:
         raise RuntimeError(f"{name}() q tensor must be same dtype as the input tensor, got {q.dtype} and {input.dtype}")
-    if not bool(((q.array >= 0) & (q.array <= 1)).all()):
-        raise RuntimeError(f"{name}() q values must be in the range [0, 1]")
+    checks.require((q.array >= 0) & (q.array <= 1), f"{name}() q values must be in the range [0, 1]")
     xp = input.xp
     d = None if dim is None else read_dim(dim, input.ndim)
     x = input.reshape(-1) if d is None or not input.ndim else input.movedim(d, -1)

@@ -8,7 +8,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from ..autograd.engine import Op
+from ..backend.devices import to_numpy
+from ..backend.dtypes import BFLOAT16
 from ..tensor import Size, Tensor, wrap
 from ._method import read_dim, read_dims, read_shape, tensor_method, unbroadcast
 from .arithmetic import Clone
@@ -221,7 +225,8 @@ class Triangle(Op):
 
     def forward(self, x, *, k, upper):
         self.save(k, upper)
-        return self.xp.triu(x, k) if upper else self.xp.tril(x, k)
+        bits = x.view("uint16") if x.dtype == BFLOAT16 else x  # of bfloat16, which CuPy's functions do not take
+        return (self.xp.triu if upper else self.xp.tril)(bits, k).view(x.dtype)
 
     def backward(self, dy):
         k, upper = self.saved
@@ -476,7 +481,7 @@ def repeat_interleave(input, repeats, dim=None, *, output_size=None):
         input, dim = flatten(input), 0
     dim = read_dim(dim, input.ndim)
     n = input.array.shape[dim]
-    counts = repeats.array if isinstance(repeats, Tensor) else input.xp.asarray(repeats)
+    counts = to_numpy(repeats.array) if isinstance(repeats, Tensor) else np.asarray(repeats)
     if counts.ndim > 1 or (counts.ndim == 1 and counts.size not in (1, n)):
         raise RuntimeError(f"repeat_interleave: expected repeats as a number or of size {n}, got shape {counts.shape}")
     if (counts < 0).any():

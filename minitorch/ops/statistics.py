@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..autograd.autocast import casts
 from ..autograd.views import write
-from ..backend import dtypes
+from ..backend import checks, dtypes
 from ..tensor import Tensor, wrap
 from ._method import as_tensor_like, read_dim, tensor_method
 from .arithmetic import where
@@ -27,7 +28,7 @@ def _rows(input: Tensor, dim: int, name: str) -> Any:
         raise IndexError(f"{name}(): expected reduction dim {dim} to have non-zero size, got shape {list(input.shape)}")
     xp = input.xp
     rows = xp.moveaxis(input.detach().array, dim, -1)
-    return rows, xp.argsort(rows, axis=-1, kind="stable")
+    return rows, xp.argsort(dtypes.ordered(rows), axis=-1, kind="stable")
 
 
 @tensor_method
@@ -86,8 +87,7 @@ def cov(input, *, correction=1, fweights=None, aweights=None):
             raise RuntimeError(
                 f"cov(): expected {name} to be {count} {kind} numbers, got {given.dtype} of shape {list(given.shape)}"
             )
-        if bool((given.array < 0).any()):
-            raise RuntimeError(f"cov(): {name} cannot be negative")
+        checks.require(~(given.array < 0), f"cov(): {name} cannot be negative")
         weights = given if weights is None else weights * given
     total = count if weights is None else weights.sum()
     mean = x.mean(1, keepdim=True) if weights is None else (x * weights).sum(1, keepdim=True) / total
@@ -151,6 +151,7 @@ def cumulative_trapezoid(y, x=None, *, dx=None, dim=-1):
 
 
 @tensor_method
+@casts
 def renorm(input, p, dim, maxnorm):
     """The slices along `dim` whose p-norm exceeds maxnorm, scaled down to it."""
     if input.ndim < 2:

@@ -46,7 +46,9 @@ class LAMB(Optimizer):
         rms += group["eps"]
         d = m / (1 - beta1**t) / rms
         d += group["weight_decay"] * p
-        size, length = (float(xp.sqrt((x * x).sum())) for x in (p, d))
+        size, length = (xp.sqrt((x * x).sum()) for x in (p, d))
         low, high = group["norm_range"]
-        size = min(max(size, low), high)
-        p -= group["lr"] * (size / length if size > 0 and length > 0 else 1.0) * d
+        size = xp.minimum(xp.maximum(size, low), high)
+        moving = (size > 0) & (length > 0)
+        ratio = xp.where(moving, size / xp.where(moving, length, 1.0), 1.0)  # an array: nothing waits for a GPU
+        p -= group["lr"] * ratio.astype(p.dtype) * d

@@ -12,6 +12,7 @@ import warnings
 from bisect import bisect_right
 from collections import Counter
 
+from ..backend import capture
 from ..tensor import Tensor
 from .optimizer import Optimizer
 
@@ -22,6 +23,8 @@ def _copy(value):
 
 def _set(group, name, value):
     """group[name] = value; a Tensor is filled, so that whoever holds it sees the change."""
+    if capture.current is not None:
+        capture.refuse("a schedule's step", "call scheduler.step() after the captured step, each time")
     if isinstance(group[name], Tensor):
         group[name].fill_(float(value))
     else:

@@ -7,13 +7,16 @@ from functools import wraps
 from itertools import chain
 from typing import Any, TypeAlias
 
+import numpy as np
+
 import minitorch
 
 from ..autograd import enable_grad, no_grad
-from ..backend import fastpath
+from ..backend import capture, devices, fastpath
 from ..backend.devices import namespace_of
 from ..nn.hooks import add_hook
 from ..nn.module import clear_grad
+from ..nn.utils.clip_grad import Clipping
 from ..tensor import Tensor
 
 required = object()  # in an optimizer's defaults: a group has to say it
@@ -68,14 +71,21 @@ class Optimizer:
     registered as an op's is (backend/fastpath.py), with a static `update_all(entries, group)`: given all (p, g, state)
     of a group, arrays as for `update` (g as it is, also with maximize), it returns those that it has left to `update`.
 
+    On a GPU nothing waits for it. There the fast path's group says more: `now()` is the group at the time of the call (a
+    captured graph asks at each replay), `lr` may be a tensor there, and `found_inf` is None or an array of one number: if
+    that is not 0 the step is left out, state and count included (amp.GradScaler). A class that looks at it says so with
+    `takes_found_inf = True`.
+
     Options that choose between implementations of PyTorch's, `foreach` and `fused`, have no effect here.
 
     Lesson 05.
     """
 
-    scalars: tuple[str, ...] = (
-        "step",
-    )  # the state's numbers: 0-d tensors on the CPU, of the default dtype, whatever the parameter is
+    # The state's numbers: 0-d tensors on the CPU, of the default dtype, whatever the parameter is. A fast path may move
+    # them to a GPU.
+    scalars: tuple[str, ...] = ("step",)
+    found_inf: Any = None  # a tensor while GradScaler steps
+    _loads = 0  # how often another state was loaded: captured graphs keep to the old one (cuda/graphs.py)
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
@@ -164,24 +174,58 @@ class Optimizer:
         if closure is not None:
             with enable_grad():
                 loss = closure()
-        for group in self.param_groups:
-            options = {**group, "lr": group["lr"].item()} if isinstance(group.get("lr"), Tensor) else group
-            params, entries = [], []
-            for p in group["params"]:
-                grad = p.grad
-                if grad is not None:
-                    params.append(p)
-                    entries.append((p.array, grad.array, self.state.get(p) or self.init_state(p, options)))
-            if not params:
+        for number, group in enumerate(self.param_groups):
+            pairs = [(p, grad) for p in group["params"] if (grad := p.grad) is not None]
+            if not devices.several:
+                self._step_group(number, pairs)
                 continue
-            fast = fastpath.ACTIVE[params[0].xp].get(type(self))
-            for p, g, state in entries if fast is None else fast.update_all(entries, options):
-                self.update(namespace_of(p), p, -g if group.get("maximize") else g, state, options)
-            for p, (_, _, state) in zip(params, entries):
-                if state:
-                    self.state[p] = state
-                p.bump_version()
+            places: dict = {}  # one GPU after the other
+            for pair in pairs:
+                places.setdefault(pair[0].device, []).append(pair)
+            for where, some in places.items():
+                with devices.gpu(some[0][0].xp, where.index):
+                    self._step_group(number, some)
         return loss
+
+    def _step_group(self, number, pairs):
+        """Update parameters of a group, given with their gradients; where there are several GPUs, those of one."""
+        if not pairs:
+            return
+        group, xp = self.param_groups[number], pairs[0][0].xp
+        options = group
+        lr = group.get("lr")
+        if isinstance(lr, Tensor) and (type(lr.array) is np.ndarray or xp is np):
+            lr = lr.item()
+            options = {**group, "lr": lr}
+        if xp is not np:
+            found = None if self.found_inf is None else self.found_inf.to(pairs[0][0].device).array
+            options = {**options, "found_inf": found, "now": lambda: self.param_groups[number]}
+        entries = [(p.array, g.array, self.state.get(p) or self.init_state(p, options)) for p, g in pairs]
+        fast = fastpath.ACTIVE[xp].get(type(self))
+        left = entries if fast is None else fast.update_all(entries, options)
+        if left and xp is not np:
+            capture.refuse(
+                f"an update of {type(self).__name__} that has no kernel here, so that its numbers (the learning rate, the "
+                "count of steps) are the CPU's,",
+                "call optimizer.step() after the captured step, or take AdamW or SGD with float32 parameters",
+            )
+        if left and self.found_inf is not None and devices.host(self.found_inf.array):
+            left = []
+        if left and isinstance(lr, Tensor):
+            options = {**options, "lr": lr.array.reshape(())}
+        for p, g, state in left:
+            self.update(namespace_of(p), p, -g if group.get("maximize") else g, state, options)
+        for (p, _), (_, _, state) in zip(pairs, entries):
+            if state:
+                self.state[p] = state
+            p.bump_version()
+
+    def leaves_out(self):
+        """Whether all its updates look at `found_inf` on the GPU, so that GradScaler need not read it."""
+        spaces = {p.xp for group in self.param_groups for p in group["params"]}
+        return np not in spaces and all(
+            getattr(fastpath.ACTIVE[xp].get(type(self)), "takes_found_inf", False) for xp in spaces
+        )
 
     def register_step_pre_hook(self, hook):
         """`hook(optimizer, args, kwargs)` runs before step; it may return new (args, kwargs)."""
@@ -193,9 +237,19 @@ class Optimizer:
 
     def zero_grad(self, set_to_none=True):
         """Drop all gradients, or overwrite them with zeros."""
+        grads = []
         for group in self.param_groups:
             for p in group["params"]:
-                clear_grad(p, set_to_none)
+                if set_to_none or p.grad is None or p.xp is np:
+                    clear_grad(p, set_to_none)
+                    continue
+                if p.grad.requires_grad:  # it may be part of a graph (create_graph)
+                    p.grad = p.grad.detach()
+                grads.append(p.grad)
+        if grads:
+            fast = fastpath.ACTIVE[grads[0].xp].get(Clipping)
+            for grad in grads if fast is None else fast.zero(grads):
+                grad.zero_()
 
     # ---- saving --------------------------------------------------------------------------------------------------
 
@@ -258,6 +312,7 @@ class Optimizer:
                 other.setdefault(name, value)
             self._check(other)
         self.state, self.param_groups = state, saved
+        self._loads += 1
         for hook in self._load_post_hooks.values():
             hook(self)
 
@@ -266,7 +321,10 @@ class Optimizer:
         ours = type(self).init_state is not Optimizer.init_state
         if name in self.scalars and (ours or isinstance(value, Tensor)):
             # PyTorch once saved them as Python numbers
-            return value.detach().clone() if isinstance(value, Tensor) else minitorch.tensor(float(value))
+            value = value.detach() if isinstance(value, Tensor) else minitorch.tensor(float(value))
+            ours = self.state.get(p, {}).get(name)  # a fast path may have moved it to the GPU
+            there = value if ours is None else ours
+            return value.to("cpu" if p.xp is np else there.device).clone()
         if isinstance(value, (list, tuple)):
             return type(value)(self._take(v, None, p, number) for v in value)
         if not isinstance(value, Tensor):
@@ -330,8 +388,11 @@ def check_betas(options):
 
 
 def count(state):
-    """Add one to state["step"] and return it as a number."""
+    """Add one to state["step"] and return it as a number; a count on a GPU, a fast path's, comes back to the CPU."""
     step = state["step"].array
+    if not isinstance(step, np.ndarray):
+        state["step"] = minitorch.tensor(float(devices.host(step)))
+        step = state["step"].array
     step += 1
     return float(step)
 

@@ -67,6 +67,21 @@ def pad(features: Sequence[dict[str, Any]], pad_id: int = 0) -> dict[str, Tensor
     return batch
 
 
+def widen(batch: dict[str, Tensor], multiple: int, most: int | None = None, pad_id: int = 0) -> dict[str, Tensor]:
+    """The same batch, padded further: its length becomes a multiple of `multiple`, but at most `most`, so that batches come
+    in few lengths. Tensors of the shape of input_ids, (B, T), are filled up as `pad` does."""
+    before = batch["input_ids"].shape[1]
+    length = max(before, min(-(-before // multiple) * multiple, most or before + multiple))
+    fill = {"input_ids": pad_id, "labels": IGNORE}
+
+    def wider(name: str, t: Tensor) -> Tensor:
+        if t.shape[:2] != batch["input_ids"].shape or length == before:
+            return t
+        return minitorch.cat([t, t.new_full((len(t), length - before, *t.shape[2:]), fill.get(name, 0))], 1)
+
+    return {name: wider(name, t) for name, t in batch.items()}
+
+
 def text_batches(
     tokenizer: Any, texts: Sequence[str], labels: Sequence[float], *, batch_size: int = 32, shuffle: bool = True,
     max_length: int | None = None,

@@ -71,3 +71,22 @@ row(
     tol=2,
     errors=lambda d: [E("3D", d(2, 3), 2)],
 )
+
+
+# --- one op for the end of a Transformer's block; on the CPU the function is the three that it is made of --------------
+
+
+def residual(m, x, r, w, b, p=0.0, ndim=1, eps=1e-5):
+    from minitorch.ops.random import _generator
+    from minitorch.ops.residual import DropoutAddLayerNorm
+
+    generator = _generator(None, x.device) if p else None
+    return DropoutAddLayerNorm.apply(x, r, w, b, p=p, generator=generator, ndim=ndim, eps=eps)
+
+
+row("DropoutAddLayerNorm", lambda d: [S(d(2, 3), d(2, 3), d(3), d(3)), S(d(2, 3), d(2, 3), None, d(3)), S(d(2, 3), d(2, 3), d(3), None, eps=0.1),
+    S(d(2, 3, 4), d.transposed(2, 3, 4), d(3, 4), d(3, 4), ndim=2), S(d.flipped(3, 4), d(3, 4), d.gapped(4), None), S(d(3, 4), const(d(3, 4)), d(4), d(4)),
+    S(const(d(3, 4)), d(3, 4), const(d(4)), d(4)), S(d(0, 3), d(0, 3), d(3), d(3)), large(d(40, 30), d(40, 30), d(30), d(30)),
+    large(d(50, 264), d(50, 264), d(264), d(264)), rough(np.array([[1.0, np.inf], [np.nan, 1.0]]), np.ones((2, 2)), None, None)], tol=10, call=residual, torch=False)
+row("DropoutAddLayerNorm (that drops)", lambda d: [S(d(3, 4), d(3, 4), d(4), d(4), 0.3), S(d(2, 3, 4), d(2, 3, 4), None, d(3, 4), 0.5, 2), S(d(3, 4), const(d(3, 4)), d(4), d(4), 0.1),
+    S(const(d(3, 4)), d(3, 4), d(4), None, 0.1)], tol=10, call=residual, seeded=True, torch=False)

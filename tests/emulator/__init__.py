@@ -16,7 +16,7 @@ import re
 import shutil
 import subprocess
 import tempfile
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from tests import guard as _guard
+from tests.emulator import cublas
 from tests.guard import GuardArray, Namespace
 
 HEADER = Path(__file__).parent / "cuda_on_cpu.h"
@@ -34,6 +35,9 @@ _KERNEL = re.compile(r'extern "C" __global__ void (?:__launch_bounds__\([^)]*\)\
 
 def kernels_of(source: str) -> dict[str, list[str]]:
     """The kernels of a source, each with the C types of its parameters."""
+    if "##" in source and COMPILER:  # a macro makes kernels: they are there after the preprocessor
+        command = [COMPILER, "-E", "-P", "-w", "-xc++", "-"]
+        source = subprocess.run(command, input=source, capture_output=True, text=True, check=True).stdout
     found = {}
     for name, parameters in _KERNEL.findall(source):
         types = [re.sub(r"\b__restrict__\b|\w+\s*$", "", p.strip()).strip() for p in parameters.split(",") if p.strip()]
@@ -129,6 +133,8 @@ def _as_c(kernel: str, i: int, value: Any, kind: str) -> Any:
         if not isinstance(value, GuardArray):
             raise TypeError(f"{kernel}: parameter {i} is {kind}, got {type(value).__name__}")
         return ctypes.c_void_p(value._hidden.__array_interface__["data"][0])
+    if isinstance(value, np.ndarray) and value.dtype.names and value.size == 1:  # a struct, which CuPy passes by value
+        return (ctypes.c_char * value.nbytes).from_buffer_copy(value.tobytes())
     if not isinstance(value, np.generic):
         raise TypeError(f"{kernel}: parameter {i} is {kind}, got {type(value).__name__}; NumPy's scalars say their size")
     wanted = _BYTES.get(kind, 8)
@@ -143,7 +149,16 @@ class _Emulated(Namespace):
 
     __name__ = "emulated"
     RawModule = RawModule
-    cuda = SimpleNamespace(runtime=SimpleNamespace(getDevice=lambda: 0, getDeviceCount=lambda: 1))
+    cuda = SimpleNamespace(
+        runtime=SimpleNamespace(getDevice=lambda: 0, getDeviceCount=lambda: 1, **cublas.RUNTIME),
+        cublas=cublas,
+        device=SimpleNamespace(get_cublas_handle=cublas.get_cublas_handle),
+        get_current_stream=lambda: SimpleNamespace(ptr=0, synchronize=lambda: None),
+        using_allocator=lambda allocator: nullcontext(),
+    )
+
+    def get_default_memory_pool(self) -> Any:
+        return SimpleNamespace(malloc=None)
 
 
 emulated = _Emulated()

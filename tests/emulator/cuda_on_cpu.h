@@ -11,6 +11,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <ucontext.h>
+#include <vector>
 
 #define EMULATED 1
 #define __global__
@@ -46,7 +47,10 @@ static State state[MOST];
 static int current, count;
 static const char* error;
 static unsigned char* dynamic;
-static uint64_t slots[MOST];
+struct alignas(16) Slot { unsigned char bytes[64]; };
+static Slot slots[MOST];
+struct Copy { void* to; const void* from; int bytes; };
+static std::vector<Copy> copies[MOST];  // asynchronous ones that a thread has not waited for yet
 static void (*body)(void**);
 static void** arguments;
 
@@ -136,16 +140,23 @@ static const char* run(void (*function)(void**), void** given, const unsigned* g
 }
 // Every lane's value of a warp, for functions in which lanes exchange values.
 template <typename V, typename F> static auto exchange(V value, F read) {
-    static_assert(sizeof(V) <= 8, "at most 8 bytes");
+    static_assert(sizeof(V) <= sizeof(Slot), "at most 64 bytes");
     int warp = current & ~31;
-    uint64_t raw = 0;
-    memcpy(&raw, &value, sizeof(V));
-    slots[current] = raw;
+    memcpy(&slots[current], &value, sizeof(V));
     wait(AT_WARP);
-    auto lane = [warp](int i) { V v; memcpy(&v, &slots[warp + i], sizeof(V)); return v; };
+    auto lane = [warp](int i) -> const V& { return *(const V*)&slots[warp + i]; };
     auto result = read(lane, current & 31);
     wait(AT_WARP);  // nobody writes the next value before all have read this one
     return result;
+}
+// A copy of 16 bytes to shared memory that happens when its thread waits for it, and not before; none of `from`: zeros.
+static void copy_later(void* to, const void* from, bool there) {
+    if ((uintptr_t)to % 16 || (there && (uintptr_t)from % 16)) { fprintf(stderr, "emulator: cp.async of 16 bytes needs aligned addresses\n"); abort(); }
+    copies[current].push_back({to, from, there ? 16 : 0});
+}
+static void wait_for_copies() {
+    for (const Copy& c : copies[current]) memset(c.to, 0, 16), memcpy(c.to, c.from, c.bytes);
+    copies[current].clear();
 }
 static void check(unsigned mask) {
     if (mask != 0xffffffffu) { fprintf(stderr, "emulator: only the full mask is offered\n"); abort(); }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ...backend.fastpath import fast_path
-from ...nn.utils.clip_grad import Clipping
+from ...nn.utils.clip_grad import Clipping, factor
 from ...tensor import wrap
 from .compile import address, floats_at, kernel, run, word
 from .many import HEAD, NUMBERS, collect, doubles_at, real
@@ -92,10 +92,9 @@ class ClippingCPU(Clipping):
         return wrap(np.asarray(np.sqrt(sums.sum()), np.float32))
 
     @staticmethod
-    def scale(tensors, factor):
-        if factor == 1:
-            return []
-        return _change(_scale, tensors, factor)
+    def scale(tensors, max_norm, total):
+        number = factor(max_norm, total).item()
+        return [] if number == 1 else _change(_scale, tensors, number)
 
     @staticmethod
     def clamp(tensors, limit):

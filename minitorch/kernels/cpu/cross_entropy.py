@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from ...backend import checks
 from ...backend.fastpath import fast_path
-from ...ops.loss import CrossEntropy
+from ...ops.loss import CrossEntropy, out_of_bounds
 from .compile import bytes_, integers, kernel, matrix, number, over_rows, plain, vector
 from .fastmath import exp, largest
 
@@ -55,7 +56,8 @@ class CrossEntropyCPU(CrossEntropy):
 
     def forward(self, z, *, target, weight, ignore_index, smoothing):
         keep = target != ignore_index
-        t = np.where(keep, target, 0).astype(np.int64, copy=False)
+        message = out_of_bounds("cross_entropy", z.shape[1], ignore_index)
+        t = checks.in_range(np.where(keep, target, 0), 0, z.shape[1], message, IndexError).astype(np.int64, copy=False)
         lse, y = np.empty(len(z), z.dtype), np.empty(len(z), z.dtype)
         over_rows(_forward, len(z), z.size, z, t, keep, lse, y, 1.0 - smoothing, smoothing / z.shape[1])
         self.save(z, t, keep, lse, smoothing)

@@ -11,7 +11,7 @@ import math
 import numpy as np
 
 from ...backend.fastpath import fast_path
-from ...ops.attention import Embedding
+from ...ops.attention import Embedding, rows_in_range
 from ...ops.index import Index, IndexAdd
 from .compile import FLOAT32, floats_at, integer, integers, kernel, over_rows, word
 
@@ -116,6 +116,7 @@ class EmbeddingCPU(Embedding):
         return scale is None and _suits(index, W.shape, W)
 
     def forward(self, W, *, index, padding, scale=None):
+        index = rows_in_range(index, W.shape[0])
         self.save(index, padding, scale, W.shape)
         return W[index]
 

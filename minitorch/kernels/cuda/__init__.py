@@ -1,5 +1,47 @@
 """Fast paths for CuPy arrays: CUDA kernels, compiled on first use. Importing this registers them; nothing is compiled."""
 
-from . import softmax
+from . import (
+    adam,
+    arithmetic,
+    attention,
+    batchnorm,
+    cast,
+    clip,
+    conv,
+    cross_entropy,
+    dropout,
+    elementwise,
+    embedding,
+    in_range,
+    layernorm,
+    matmul,
+    pool,
+    random,
+    recurrent,
+    residual,
+    sgd,
+    softmax,
+)
 
-__all__ = ["softmax"]
+__all__ = [
+    "adam",
+    "arithmetic",
+    "attention",
+    "batchnorm",
+    "cast",
+    "clip",
+    "conv",
+    "cross_entropy",
+    "dropout",
+    "elementwise",
+    "embedding",
+    "in_range",
+    "layernorm",
+    "matmul",
+    "pool",
+    "random",
+    "recurrent",
+    "residual",
+    "sgd",
+    "softmax",
+]

@@ -1,25 +1,13 @@
-"""Softmax and its logarithm over the last axis: a row is read by one block of threads, short ones by one warp."""
+"""Softmax and its logarithm over the last axis: a row is read once for its largest number and its sum, once to write."""
 
 from __future__ import annotations
 
 from ...backend.fastpath import fast_path
 from ...ops.softmax import LogSoftmax, Softmax
 from .launch import Source, contiguous, plain
+from .rows import LONGEST, over_rows
 
 _source = Source("softmax.cu")
-SHORT = 256  # numbers in a row that a warp reads alone
-WARPS = 4  # rows of a block of short rows
-
-
-def over_rows(name, log, *arrays):
-    """Runs forward or backward on arrays of one shape, row by row."""
-    x = arrays[0]
-    n = x.shape[-1]
-    rows = x.size // n
-    if n <= SHORT:
-        _source.launch(f"{name}_warp", -(-rows // WARPS), 32 * WARPS, *arrays, n, rows, DTYPE=x.dtype, LOGARITHM=log)
-    else:
-        _source.launch(f"{name}_block", rows, min(1024, n // 4 // 32 * 32), *arrays, n, DTYPE=x.dtype, LOGARITHM=log)
 
 
 @fast_path(Softmax, "cupy")
@@ -29,18 +17,20 @@ class SoftmaxCUDA(Softmax):
 
     @staticmethod
     def accepts(x, *, axis=-1):
-        return (axis == -1 or axis == x.ndim - 1) and plain(x)
+        return (axis == -1 or axis == x.ndim - 1) and plain(x) and x.shape[-1] <= LONGEST
 
     def forward(self, x, *, axis=-1):
+        n = x.shape[-1]
         y = self.xp.empty_like(x)
-        over_rows("forward", self.log, x, y)
+        over_rows(_source, "forward", x.size // n, n, x, y, DTYPE=x.dtype, LOGARITHM=self.log)
         self.save(y)
         return y
 
     def backward(self, dy):
         (y,) = self.saved
+        n = y.shape[-1]
         dx = self.xp.empty_like(y)
-        over_rows("backward", self.log, contiguous(dy), y, dx)
+        over_rows(_source, "backward", y.size // n, n, contiguous(dy), y, dx, DTYPE=y.dtype, LOGARITHM=self.log)
         return dx
 
     def reference_saved(self):

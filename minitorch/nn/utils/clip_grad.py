@@ -11,7 +11,8 @@ from ...tensor import Tensor, wrap
 
 class Clipping:
     """A fast path for it (backend/fastpath.py) does with all tensors at once what the functions below do one by one:
-    norm(tensors) -> their 2-norm, or None; scale(tensors, factor) and clamp(tensors, limit) -> those that are left."""
+    norm(tensors) -> their 2-norm, or None; scale(tensors, max_norm, total_norm) and clamp(tensors, limit) -> those that
+    are left. On a GPU norm and factor stay there: nothing waits for them; and there is zero(tensors), for zero_grad."""
 
 
 def _fast(tensors):
@@ -74,14 +75,21 @@ def clip_grad_norm_(parameters, max_norm, norm_type=2.0, error_if_nonfinite=Fals
     return total
 
 
+def factor(max_norm, total_norm):
+    """min(1, max_norm / (norm + 1e-6)), where the norm is."""
+    return (max_norm / (total_norm + 1e-6)).clamp(max=1.0)
+
+
 @no_grad()
 def clip_grads_with_norm_(parameters, max_norm, total_norm, foreach=None):
     """The second half of clip_grad_norm_, with a norm that is known already: g <- g min(1, max_norm / (norm + 1e-6))."""
-    scale = (float(max_norm) / (total_norm + 1e-6)).clamp(max=1.0)
-    grads = _grads(parameters)
+    grads, limit = _grads(parameters), float(max_norm)
     fast = _fast(grads)
-    for grad in grads if fast is None else fast.scale(grads, scale.item()):
-        grad.mul_(scale.to(grad.device))
+    left = grads if fast is None else fast.scale(grads, limit, total_norm)
+    if left:
+        scale = factor(limit, total_norm)
+        for grad in left:
+            grad.mul_(scale.to(grad.device))
 
 
 @no_grad()
