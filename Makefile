@@ -9,7 +9,7 @@ TEST_TOOLS = pytest hypothesis 'setuptools>=77'
 LINT_TOOLS = 'ruff==0.17.*' 'mypy==2.4.*'
 ARGS =
 
-.PHONY: help demo test test-parity lessons lesson test-lessons test-gpu lint docs mutants bench bench-gpu clean
+.PHONY: help demo test test-parity lessons lesson test-lessons lint docs mutants bench test-gpu bench-gpu clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -66,7 +66,7 @@ clean: ## removes .venv and all caches; results in runs/ stay
 # --- set-up: a stamp for each purpose, renewed when setup.cfg changes -------------------------------------------------
 
 $(VENV)/for-demo: EXTRAS = fast,examples
-$(VENV)/for-test: EXTRAS = fast,examples,tensorboard
+$(VENV)/for-test: EXTRAS = fast,examples,tensorboard,nvrtc
 $(VENV)/for-test: TOOLS = $(TEST_TOOLS)
 $(VENV)/for-parity: EXTRAS = fast,examples,tensorboard,parity
 $(VENV)/for-parity: TOOLS = $(TEST_TOOLS)

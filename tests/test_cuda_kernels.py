@@ -5,6 +5,7 @@ Values, and gradients of first and second order, are those of the reference ops 
 
 import importlib.util
 import re
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -45,8 +46,15 @@ def variants(file):
 @pytest.mark.parametrize("architecture", ["sm_80", "sm_90"])
 @pytest.mark.parametrize("file", FILES)
 def test_compiles(file, architecture):
-    for macros in variants(file):
-        assert emulator.compile_for(file, architecture, **macros)
+    """And a multiprocessor's 65,536 registers are enough for the 1024 threads of the largest block, or for those that the
+    kernel says it has at most: the compiler keeps to its launch bounds, and the emulator knows no registers."""
+    bounded = set(re.findall(r"__launch_bounds__\(\w+\) (\w+)", launch.read(file)))
+    with ThreadPoolExecutor() as pool:  # NVRTC works without Python's lock
+        compiled = list(pool.map(lambda macros: emulator.compile_for(file, architecture, **macros), variants(file)))
+    for macros, registers in zip(variants(file), compiled):
+        assert set(emulator.kernels_of(launch.read(file))) <= set(registers) and registers, f"{macros}: {registers}"
+        many = {name: n for name, n in registers.items() if n > 64 and name not in bounded}
+        assert not many, f"{macros}: too many registers for blocks of 1024 threads, and no __launch_bounds__: {many}"
 
 
 @needs_compiler

@@ -77,7 +77,7 @@ def test_layers_and_models_run():
     ids = minitorch.randint(0, 60, (2, 8)).to("guard")
     classifier = BertForSequenceClassification(SMALL).to("guard")
     classifier(ids, labels=minitorch.tensor([0, 1]).to("guard")).loss.backward()
-    with pytest.raises(ValueError, match="labels: a label is out of range: 0 to 1"):
+    with pytest.raises(IndexError, match="out of bounds|out of range"):
         classifier(ids, labels=minitorch.tensor([0, 2]).to("guard")).loss.item()  # found late: at the next reading
     padding = minitorch.tensor([[False] * 6 + [True] * 2] * 2).to("guard")
     model = Transformer(TransformerConfig(vocab_size=60, causal=True)).to("guard")

@@ -81,7 +81,7 @@ def test_metadata(wheel):
     assert (metadata["Name"], metadata["Version"], metadata["Requires-Python"]) == ("minitorch", "0.1.0", ">=3.10")
     assert (metadata["License-Expression"] or metadata["License"]) == "MIT"
     assert metadata["Summary"] and metadata.get_payload().startswith("# minitorch")
-    extras = set("fast cuda12 cuda13 text vision tensorboard examples lessons dev parity".split())
+    extras = set("fast cuda12 cuda13 nvrtc text vision tensorboard examples lessons dev parity".split())
     assert set(metadata.get_all("Provides-Extra")) == extras
     needed = [line for line in metadata.get_all("Requires-Dist") if "extra ==" not in line]
     assert {re.split("[<>=]", line)[0] for line in needed} == {"numpy", "ml_dtypes", "safetensors"}

@@ -370,7 +370,13 @@ class Op:
             result = twin.backward(*[g if g is None else Traced(g) for g in grads])
         finally:
             mode.check_nan = check
-        return [unwrap(g, self.xp) for g in (result if type(result) is tuple else (result,))]
+        gradients = [unwrap(g, self.xp) for g in (result if type(result) is tuple else (result,))]
+        if not self.half:
+            return gradients
+        # Half precision was taken as it is, and the kernel's float32 statistics would make the formula's results float32.
+        first = next(g for g in grads if g is not None)
+        low = self.promote is not None and first.array.dtype in LOW_PRECISION
+        return [g.to(first.dtype) if low and g is not None else g for g in gradients]
 
     def _leads_on(self, source: Any) -> bool:
         """Whether a saved value is an output, or an input that a gradient flows to; otherwise it is a constant."""

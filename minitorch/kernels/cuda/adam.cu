@@ -31,7 +31,7 @@ template <typename V> __device__ __forceinline__ void run(const Rates& rates, fl
 }
 
 // tensor_lr, found_inf: null, or numbers on the GPU: the learning rate; whether to do nothing.
-extern "C" __global__ void adam(i64* table, const double* given, const float* tensor_lr, const float* found_inf, Numbers now) {
+extern "C" __global__ void __launch_bounds__(256) adam(i64* table, const double* given, const float* tensor_lr, const float* found_inf, Numbers now) {
     if (found_inf && *found_inf != 0.f) return;
     __shared__ Rates shared;
     Place at = place(table, WIDTH);

@@ -59,18 +59,27 @@ class Source:
 
     def __init__(self, file: str):
         self.file = file
+        self._modules: dict[tuple, Any] = {}
         self._functions: dict[tuple, Any] = {}
 
     def launch(self, name: str, grid: Any, block: Any, *arguments: Any, shared: int = 0, **macros: Any) -> None:
         """Starts the kernel `name`: grid and block are a number, or a tuple of up to three; shared: bytes."""
         xp = namespace_of(next(a for a in arguments if hasattr(a, "shape") and not isinstance(a, np.generic)))
-        key = (xp, xp.cuda.runtime.getDevice(), name, *macros.items())
+        key = (xp, xp.cuda.runtime.getDevice(), name, shared, *macros.items())
         function = self._functions.get(key)
         if function is None:
-            module = xp.RawModule(code=read(self.file), options=(*OPTIONS, *define(macros)), backend="nvrtc")
-            function = self._functions[key] = module.get_function(name)
+            function = self._functions[key] = self._module(xp, key[1], macros).get_function(name)
             if shared > 48 * 1024:  # more than that has to be asked for
                 function.max_dynamic_shared_size_bytes = shared
         grid = grid if type(grid) is tuple else (grid,)
         block = block if type(block) is tuple else (block,)
         function(grid, block, tuple(map(_argument, arguments)), shared_mem=shared)
+
+    def _module(self, xp: Any, number: int, macros: dict[str, Any]) -> Any:
+        """The file compiled with these macros, for the GPU of that number."""
+        key = (xp, number, *macros.items())
+        module = self._modules.get(key)
+        if module is None:
+            options = (*OPTIONS, *define(macros))
+            module = self._modules[key] = xp.RawModule(code=read(self.file), options=options, backend="nvrtc")
+        return module
