@@ -379,6 +379,8 @@ class BertForPreTraining(BertPreTrainedModel):
         out = self.bert(*inputs, **options)
         x, mlm_loss, nsp_loss = out.last_hidden_state, None, None
         if positions is not None:
+            if labels is None:
+                raise ValueError("positions says where the labels stand: labels, of the same shape, are missing")
             check_labels("labels", labels, tuple(positions.shape), self.config.vocab_size, "vocab_size", ignore=True)
             x = x.flatten(0, 1)[positions]  # (M, C)
         elif labels is not None:

@@ -1,5 +1,7 @@
 """Activations with corners, distances, bags and the losses of nn: against PyTorch from one seed, gradients too."""
 
+import warnings
+
 import numpy as np
 import pytest
 
@@ -198,3 +200,17 @@ def test_wrong_calls_are_refused(case):
     call, error, words = case
     with pytest.raises(error, match=words):
         call()
+
+
+def test_a_weighted_mean_in_half_precision_counts_in_float32():
+    """A sum of bfloat16 ones stops at 256."""
+    z, t = minitorch.zeros(3000, 4, dtype=minitorch.bfloat16), minitorch.arange(3000) % 4
+    loss = minitorch.nn.functional.cross_entropy(z, t, weight=minitorch.ones(4, dtype=minitorch.bfloat16))
+    assert loss.item() == pytest.approx(np.log(4), rel=1e-2)
+
+
+def test_the_mean_of_no_labels_is_nan_without_a_warning():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        loss = minitorch.nn.functional.cross_entropy(minitorch.zeros(0, 4), minitorch.zeros(0, dtype=minitorch.int64))
+    assert np.isnan(loss.item())

@@ -450,3 +450,14 @@ def test_errors():
         with pytest.raises(error, match=words):
             call()
     assert type(linear) is nn.Linear and isinstance(linear.weight, nn.Parameter)
+
+
+@pytest.mark.parametrize("affine", [False, True])
+def test_statistics_may_move_on_between_evaluation_and_its_backward_pass(affine):
+    norm, x = nn.BatchNorm1d(3, affine=affine).eval(), minitorch.randn(5, 3, requires_grad=True)
+    norm(x).pow(2).sum().backward()
+    expected, x.grad = x.grad.numpy().copy(), None
+    y = norm(x).pow(2).sum()
+    norm.train()(x.detach() * 3 + 1)
+    y.backward()
+    np.testing.assert_allclose(x.grad.numpy(), expected)

@@ -129,3 +129,12 @@ def test_half_precision_is_float32_rounded(case, dtype):
     for leaf, a, b in zip(leaves(low), actual.first, expected.first, strict=True):
         assert a.dtype == leaf.dtype == kind, f"{what}: gradient of dtype {a.dtype}"
         same(a.astype(np.float32), b, f"{what}: gradient", 4 * case.tol, dtype)
+
+
+def test_numpys_zeros_keep_their_sign():
+    import minitorch
+
+    x = minitorch.tensor([1.0])
+    for kind in (float, np.float32, np.float64):
+        for zero in (0.0, -0.0, 0.0):
+            assert np.signbit((x * kind(zero)).numpy()[0]) == np.signbit(zero)

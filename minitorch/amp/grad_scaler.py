@@ -41,6 +41,8 @@ class GradScaler:
     steps unless a gradient is infinite or NaN. update: chooses the next factor. enabled=False: none of them does anything.
     """
 
+    _there: tuple[Tensor, Tensor] | None = None  # on a GPU: scale and growth tracker, in place of the CPU's numbers
+
     def __init__(
         self, device: str = "cuda", init_scale: float = 2.0**16, growth_factor: float = 2.0,
         backoff_factor: float = 0.5, growth_interval: int = 2000, enabled: bool = True,
@@ -64,7 +66,6 @@ class GradScaler:
         self._used = False  # whether scale() has been called
         self._stages: dict[int, str] = {}  # id(optimizer) -> "unscaled" or "stepped", since the last update
         self._found: dict[int, Any] = {}  # id(optimizer) -> whether a gradient was not finite: a bool, or on a GPU
-        self._there: tuple[Tensor, Tensor] | None = None  # on a GPU: scale and growth tracker, in place of the above
 
     def scale(self, outputs: Any) -> Any:
         """The tensor times the factor; or the tensors of a list."""

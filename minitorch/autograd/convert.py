@@ -148,7 +148,7 @@ def scalar(value: Any, where: Any, wanted: dtypes.dtype) -> Tensor:
             with devices.gpu(xp, where.index):
                 array = xp.full((), array.item(), array.dtype)
         tensor = wrap(array)
-        if (value or type(value) is not float) and value == value and capture.current is None:
+        if (value or isinstance(value, (int, np.integer))) and value == value and capture.current is None:
             if len(_scalars) > 1000:  # 0.0 and -0.0 are equal keys, NaN is none; a capture's memory is the graph's
                 _scalars.clear()
                 _scalars.update(_captured)

@@ -491,7 +491,7 @@ def _walk(
                 continue
             total = leaves.get(target)
             if total is not None:
-                if create_graph or g.size == 1 or g.itemsize == 2:  # NumPy adds single elements faster when not in place
+                if create_graph or g.size == 1 or g.itemsize == 2:  # half precision: _plus rounds once; 1 element: faster so
                     leaves[target] = _plus(total, g)
                 else:
                     total += g  # an array that nobody else has

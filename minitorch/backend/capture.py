@@ -13,6 +13,7 @@ of cuBLAS raise NotImplementedError on a stream that captures (cupy issue 6290);
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import weakref
 from collections.abc import Callable
@@ -70,6 +71,18 @@ def refuse(what: str, instead: str = "") -> None:
     """While a graph is captured: an error that says what cannot be captured (`what`), and what to do (`instead`)."""
     if current is not None and active() is not None:
         raise CaptureError(f"cuda.graph: {what} cannot be captured" + (f"; {instead}" if instead else ""))
+
+
+def lasting(xp: Any) -> Any:
+    """A context: arrays made inside have memory of the common pool, also while a graph is captured.
+
+    In the graph's own pool an array that is made in the middle of a step may get the memory that an earlier temporary of the
+    same step had, and each replay would write that temporary's numbers over what was put there before it.
+    """
+    cuda: Any = getattr(xp, "cuda", None)
+    if not hasattr(cuda, "using_allocator"):
+        return contextlib.nullcontext()
+    return cuda.using_allocator(xp.get_default_memory_pool().malloc)
 
 
 class CaptureError(RuntimeError):

@@ -633,7 +633,8 @@ class _Draws:
 
     def __init__(self, generator: DeviceGenerator, capturing: capture.Capture):
         self.generator, self.origin, self.start = generator, generator._offset, generator._start
-        self.base = generator.xp.empty(1, np.uint64)
+        with capture.lasting(generator.xp):
+            self.base = generator.xp.empty(1, np.uint64)
         self.total = 0
         self.asked: set[tuple[int, int | None]] = set()  # places that state_array() gave inside the step
         capturing.draws[generator] = self

@@ -41,7 +41,7 @@ import numpy as np
 
 from ..autograd import autocast
 from ..autograd.grad_mode import mode
-from ..backend import capture, devices, fastpath, random
+from ..backend import capture, checks, devices, fastpath, random
 from ..backend.capture import CaptureError
 from ..optim.optimizer import register_optimizer_step_pre_hook
 from ..tensor import Tensor, wrap
@@ -120,6 +120,7 @@ class CUDAGraph:
             stream = xp.cuda.get_current_stream()
             _forget_casts()
             before = _cpu_draws()
+            checks.prepare(xp)  # memory of the common pool, set to 0 once and not by each replay
             stream.begin_capture()
             self._end = lambda: (stream.end_capture(), before)
             allocator = xp.cuda.using_allocator(self._pool.memory.malloc)

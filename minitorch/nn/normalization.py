@@ -2,6 +2,7 @@
 
 import minitorch
 
+from ..backend import capture
 from ..ops.residual import dropout_add_layer_norm
 from . import functional as F
 from . import init
@@ -85,7 +86,9 @@ class RMSNorm(Module):
 def add_and_norm(norm, dropout, x, y):
     """norm(x + dropout(y)), what a Transformer's block ends with; one op where no hook could see the difference."""
     plain = type(norm) is LayerNorm and type(dropout) is Dropout and not dropout.inplace
-    if plain and not has_hooks(norm) and not has_hooks(dropout):
+    if plain and not any(has_hooks(module) or "forward" in vars(module) for module in (norm, dropout)):
+        capture.saw_module(norm)
+        capture.saw_module(dropout)
         return dropout_add_layer_norm(
             y, x, norm.normalized_shape, norm.weight, norm.bias, dropout.p, dropout.training, norm.eps
         )

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from ..autograd.autocast import casts
 from ..autograd.engine import Op
 from ..backend import checks, dtypes, fastpath
@@ -152,7 +154,7 @@ def _largest(rows, bags, n_bags):
 def _renormalize(weight: Tensor, index, max_norm: float, norm_type: float) -> None:
     """Rows that are about to be read are shrunk, in place, to at most max_norm (PyTorch's max_norm)."""
     xp = weight.xp
-    rows = index.reshape(-1)
+    rows = np.unique(index) if xp is np else index.reshape(-1)  # on a GPU it would have to be waited for
     values = weight.array[rows]  # a row that is named twice is written twice, with the same numbers
     norms = (xp.abs(values) ** norm_type).sum(-1, keepdims=True) ** (1.0 / norm_type)
     weight.array[rows] = xp.where(norms > max_norm, values * (max_norm / (norms + 1e-7)), values)

@@ -360,7 +360,7 @@ def setitem(x: Tensor, index: Any, value: Any) -> None:
         value = value[0]
     if isinstance(index, Tensor) and index.dtype is dtypes.bool_ and not value.ndim and index.device == x.device:
         shape = index.array.shape
-        if shape == x.array.shape[: len(shape)]:  # one number for all places: nobody has to know how many they are
+        if x.xp is not np and shape == x.array.shape[: len(shape)]:  # without waiting to know how many places they are
             from .arithmetic import where
 
             mask = index.reshape(*shape, *(1,) * (x.ndim - len(shape)))
@@ -474,7 +474,7 @@ def take_along_dim(input, indices, dim=None):
     from .shape import broadcast_shapes, expand
 
     if input.ndim and not checks.known(indices.array >= 0):
-        indices = where(indices < 0, indices + input.shape[dim], indices)
+        indices = where(indices < 0, indices % max(input.shape[dim], 1), indices)
     d = read_dim(dim, input.ndim)
     a, b = list(input.shape), list(indices.shape)
     a_dim, b_dim = a[d], b[d]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from ..autograd.autocast import casts
 from ..autograd.engine import Op
 from ..backend import checks, dtypes
@@ -59,7 +61,10 @@ class MeanOverLabels(Op):
     def forward(self, y, *, target, weight, ignore_index):
         xp = self.xp
         keep = target != ignore_index
-        total = xp.count_nonzero(keep) if weight is None else (weight[xp.where(keep, target, 0)] * keep).sum()
+        if weight is None:
+            total = xp.count_nonzero(keep)
+        else:  # in y's precision: a sum of half precision stops growing at a few hundred
+            total = (weight.astype(y.dtype)[xp.where(keep, target, 0)] * keep).sum()
         total = xp.asarray(total, dtype=y.dtype)
         self.save(total, y.shape)
         return y.sum() / total
@@ -179,7 +184,8 @@ def cross_entropy(
         return loss.reshape(target.shape)
     if reduction == "sum":
         return loss.sum()
-    return MeanOverLabels.apply(loss, **labels)
+    with np.errstate(divide="ignore", invalid="ignore"):  # no label that counts: 0 / 0, in silence
+        return MeanOverLabels.apply(loss, **labels)
 
 
 def _soft_cross_entropy(input, target, weight, reduction, smoothing):
@@ -338,6 +344,8 @@ def one_hot(tensor, num_classes=-1):
         if not tensor.numel():
             raise RuntimeError("one_hot: cannot infer total number of classes from an empty tensor")
         num_classes = host(tensor.array.max()) + 1
+    elif num_classes < 0:
+        raise RuntimeError(f"one_hot: num_classes has to be -1 or not negative, got {num_classes}")
     message = f"one_hot: class values must be smaller than num_classes; got {{}} for {num_classes} classes"
     checks.in_range(tensor.array, dtypes.iinfo(tensor.dtype).min, num_classes, message, RuntimeError)
     xp = tensor.xp

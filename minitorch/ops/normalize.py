@@ -138,17 +138,16 @@ class Rescale(Op):
     """
 
     def forward(self, x, w, b, mean, variance, *, eps):
-        scale = 1 / self.xp.sqrt(variance + eps)
-        if w is not None:
-            scale = scale * w
+        r = 1 / self.xp.sqrt(variance + eps)
+        scale = r if w is None else r * w
         y = x * scale
         y += -mean * scale if b is None else b - mean * scale
-        self.save(x if self.needs[1] else None, w, mean, variance, eps, b if b is None else b.shape)
+        # the statistics go on changing in training before a backward pass of this one
+        self.save(x if self.needs[1] else None, w, mean.copy() if self.needs[1] else None, r, b if b is None else b.shape)
         return y
 
     def backward(self, dy):
-        x, w, mean, variance, eps, b_shape = self.saved
-        r = 1 / self.xp.sqrt(variance + eps)
+        x, w, mean, r, b_shape = self.saved
         dx = dw = db = None
         if self.needs[0]:
             dx = dy * r if w is None else dy * (r * w)

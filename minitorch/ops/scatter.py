@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from ..autograd.autocast import casts
 from ..backend import checks, dtypes
 from ..backend.devices import host, nonzero
@@ -116,8 +118,11 @@ def masked_scatter(input, mask, source):
         raise RuntimeError(f"masked_scatter(): expected a mask of dtype bool, got {got}")
     _same_dtype(input, source, "masked_scatter")
     input, mask = broadcast_tensors(input, mask)
-    places = nonzero(mask.array if mask.ndim else mask.array.reshape(1))
-    count = len(places[0])
+    if isinstance(mask.array, np.ndarray):
+        count, places = int(mask.array.sum()), (mask.array if mask.ndim else mask.array.reshape(1),)
+    else:
+        places = nonzero(mask.array if mask.ndim else mask.array.reshape(1))
+        count = len(places[0])
     if source.numel() < count:
         raise RuntimeError(f"masked_scatter(): the mask is true {count} times, source has {source.numel()} elements")
     if not input.ndim:

@@ -193,9 +193,10 @@ def compile_for(file: str, architecture: str, **macros: Any) -> dict[str, int]:
             raise RuntimeError(f"NVRTC: {result[0].name}")
         return result[1] if len(result) == 2 else result[1:]
 
+    given = ("-ftz=true", "--device-as-default-execution-space")  # what CuPy adds to every compilation
     source = launch.read(file)
     program = done(nvrtc.nvrtcCreateProgram(source.encode(), file.encode(), 0, [], []))
-    options = [*launch.OPTIONS, f"--gpu-architecture={architecture}", "--ptxas-options=-v", *launch.define(macros)]
+    options = [*launch.OPTIONS, *given, f"--gpu-architecture={architecture}", "--ptxas-options=-v", *launch.define(macros)]
     (status,) = nvrtc.nvrtcCompileProgram(program, len(options), [o.encode() for o in options])
     log = b" " * done(nvrtc.nvrtcGetProgramLogSize(program))
     nvrtc.nvrtcGetProgramLog(program, log)

@@ -99,6 +99,8 @@ class RescaleCUDA(Rescale):
             "rescale", cut[1] * cut[3], threads, x, *map(_vector, (w, b, mean, variance)), y, float(eps), *cut,
             DTYPE=x.dtype,
         )  # fmt: skip
+        if any(self.needs):
+            mean, variance = mean.copy(), variance.copy()
         self.save(x if self.needs[1] else None, w, mean, variance, eps, b if b is None else b.shape)
         return y
 
@@ -121,7 +123,8 @@ class RescaleCUDA(Rescale):
         )  # fmt: skip
 
     def reference_saved(self):
-        return self.saved
+        x, w, mean, variance, eps, b_shape = self.saved
+        return x, w, mean, 1 / self.xp.sqrt(variance + eps), b_shape
 
 
 @fast_path(RunningAverage, "cupy")

@@ -62,11 +62,6 @@ def put(array: Any, words: Sequence[int]) -> None:
         _source.launch("put", 1, 128, to, len(part), argument, WORDS=WORDS)
 
 
-def lasting(xp: Any) -> Any:
-    """A context: arrays made inside have memory of the common pool, also while a graph is captured."""
-    return xp.cuda.using_allocator(xp.get_default_memory_pool().malloc)
-
-
 def table(xp: Any, rows: list[tuple[int, ...]]) -> tuple[Any, int]:
     """The table of these rows (elements, dtype, addresses) and the number of its blocks, which has to be positive."""
     blocks, first = 0, [0]
@@ -78,7 +73,7 @@ def table(xp: Any, rows: list[tuple[int, ...]]) -> tuple[Any, int]:
     if capturing is not None:
         known = _captured.setdefault(capturing, {})
         if words not in known:
-            with lasting(xp):
+            with capture.lasting(xp):
                 made = known[words] = xp.empty(len(words), np.int64)
             todo = [words]
             capture.before_replay(lambda: put(made, todo.pop()) if todo else None)
@@ -104,7 +99,7 @@ def numbers(xp: Any, current: Callable[[], tuple[float, ...]]) -> tuple[Any, np.
         values = current()
         now["at"][0, : len(values)] = values
         return None, now
-    with lasting(xp):
+    with capture.lasting(xp):
         given = xp.empty(NUMBERS, np.float64)
     written: list[tuple[float, ...]] = [()]
 
