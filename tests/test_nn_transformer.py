@@ -383,3 +383,43 @@ def test_a_replaced_forward_is_called():
     layer.norm1.forward = lambda x: calls.append(1) or before(x)
     layer(minitorch.randn(3, 2, 8))
     assert calls
+
+
+@pytest.mark.parametrize("extra", ["none", "a hook", "no bias", "bfloat16 under autocast"])
+def test_bias_and_gelu_in_one_op_change_nothing(extra, monkeypatch):
+    """Where there is a fast path for it: here the formula stands for one."""
+    from minitorch.backend import fastpath
+    from minitorch.ops.activation import BiasGELU
+
+    minitorch.manual_seed(0)
+    layer = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0, activation="gelu", bias=extra != "no bias")
+    x, probe, calls = minitorch.randn(5, 3, 8), minitorch.randn(5, 3, 8), []
+    if extra == "a hook":
+        layer.linear1.register_forward_hook(lambda *_: calls.append(1))
+
+    def run():
+        layer.zero_grad()
+        with minitorch.autocast("cpu", enabled=extra.startswith("bfloat16")):
+            y = layer(x)
+        (y.float() * probe).sum().backward()
+        return [y.detach().float().numpy(), *(p.grad.numpy().copy() for p in layer.parameters())]
+
+    class Here(BiasGELU):
+        reference, used = BiasGELU, 0
+
+        @staticmethod
+        def accepts(x, b):
+            return True
+
+        def forward(self, x, b):
+            Here.used += 1
+            return BiasGELU.forward(self, x, b)
+
+    expected = run()
+    monkeypatch.setitem(fastpath.ACTIVE[np], BiasGELU, Here)
+    actual = run()
+    assert Here.used == (extra in ("none", "bfloat16 under autocast"))
+    assert len(calls) == (2 if extra == "a hook" else 0)
+    tol = 3e-2 if extra.startswith("bfloat16") else 1e-5
+    for a, b in zip(actual, expected):
+        np.testing.assert_allclose(a, b, rtol=tol, atol=tol * max(1.0, np.abs(b).max()))

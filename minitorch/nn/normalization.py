@@ -2,12 +2,11 @@
 
 import minitorch
 
-from ..backend import capture
 from ..ops.residual import dropout_add_layer_norm
 from . import functional as F
 from . import init
 from .dropout import Dropout
-from .hooks import has_hooks
+from .hooks import has_no_extras
 from .module import Module
 from .parameter import Parameter
 
@@ -85,10 +84,7 @@ class RMSNorm(Module):
 
 def add_and_norm(norm, dropout, x, y):
     """norm(x + dropout(y)), what a Transformer's block ends with; one op where no hook could see the difference."""
-    plain = type(norm) is LayerNorm and type(dropout) is Dropout and not dropout.inplace
-    if plain and not any(has_hooks(module) or "forward" in vars(module) for module in (norm, dropout)):
-        capture.saw_module(norm)
-        capture.saw_module(dropout)
+    if has_no_extras(norm, LayerNorm) and has_no_extras(dropout, Dropout) and not dropout.inplace:
         return dropout_add_layer_norm(
             y, x, norm.normalized_shape, norm.weight, norm.bias, dropout.p, dropout.training, norm.eps
         )

@@ -8,10 +8,12 @@ from typing import Any
 from ..autograd import views
 from ..autograd.autocast import casts
 from ..autograd.engine import Op
+from ..backend import fastpath
 from ..tensor import Tensor
 from . import special
-from ._method import in_place, tensor_method
+from ._method import in_place, tensor_method, unbroadcast
 from .arithmetic import clamp, where
+from .matmul import linear
 
 
 class ReLU(Op):
@@ -137,6 +139,24 @@ class GELUGradient(Op):
         x, dy = self.saved
         density = self.xp.exp(-0.5 * x * x) * (1 / math.sqrt(2 * math.pi))
         return g * dy * density * (2 - x * x), self.run(GELUGradient, x, g)
+
+
+class BiasGELU(Op):
+    """y = GELU(h),  h = x + b: what follows the product of a linear layer.      x, y: (..., C)   b: (C,)
+
+    dx = dh = GELU'(h) dy,   db = dh, summed over all leading axes.       The rules of the sum and of GELU, one after the other.
+    """
+
+    promote = "float"
+
+    def forward(self, x, b):
+        self.save(x, b)
+        return self.run(GELU, x + b)
+
+    def backward(self, dy):
+        x, b = self.saved
+        dh = self.run(GELUGradient, x + b, dy)
+        return dh if self.needs[0] else None, unbroadcast(dh, b.shape) if self.needs[1] else None
 
 
 def _gelu_slope(x: Any, xp: Any) -> Any:
@@ -315,6 +335,17 @@ def gelu(input, approximate="none"):
     if not input.dtype.is_floating_point:
         raise RuntimeError(f"gelu: expected a floating point tensor, got {input.dtype}")
     return (GELU if approximate == "none" else GELUTanh).apply(input)
+
+
+def linear_gelu(input, weight, bias):
+    """gelu(linear(input, weight, bias)); the bias and GELU as one op where the arrays' library has a fast path for it."""
+    fused = fastpath.ACTIVE[input.xp].get(BiasGELU) if bias is not None else None
+    if fused is not None:
+        x = linear(input, weight)
+        b = bias.to(x.dtype)
+        if fused.accepts(x.array, b.array):
+            return BiasGELU.apply(x, b)
+    return gelu(linear(input, weight, bias))
 
 
 def silu(input, inplace=False):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tests.cases.table import FLOATS, MILD, NUMBERS, SPECIAL, E, S, away_from, nonzero, rough, row, unary
+from tests.cases.table import FLOATS, MILD, NUMBERS, SPECIAL, E, S, away_from, const, large, nonzero, rough, row, unary
 
 F = "nn.functional."
 NOT_INT = lambda d: [E("(?i)float|not implemented|dtype", d.int(3))]  # noqa: E731
@@ -48,3 +48,13 @@ for dims, shapes in ((1, ((2, 3, 4), (3, 4))), (2, ((2, 3, 4, 2), (2, 3, 4))), (
 row(F + "alpha_dropout", lambda d: [S(d(3, 4), 0.5, True), S(d(40), 0.2, True), S(d(3, 4)), S(d(3), 0.0, True), S(d(3), 1.0, True), S(d(0), 0.5, True), S(d(3, 4), p=0.7, training=True, inplace=False)], seeded=True, tol=4, errors=lambda d: PROBABILITY(d, 3))
 row(F + "feature_alpha_dropout", lambda d: [S(d(3, 4, 2), 0.5, True), S(d(2, 20, 2, 2), 0.2, True), S(d(3, 4, 2)), S(d(3, 2), 1.0, True)], seeded=True, tol=4, errors=lambda d: PROBABILITY(d, 3, 2))
 row("feature_dropout", lambda d: [S(d(3, 4, 2), 0.5, True), S(d(3, 4, 2), 0.5, False)], seeded=True)
+
+
+def bias_gelu(m, x, b):
+    from minitorch.ops.activation import BiasGELU
+
+    return BiasGELU.apply(x, b)
+
+
+row("BiasGELU", lambda d: [S(d(2, 3), d(3)), S(d(2, 3, 8), d(8)), S(d.transposed(4, 3), d.gapped(3)), S(d(2, 8), const(d(8))), S(const(d(2, 3)), d(3)), S(d(0, 3), d(3)), S(d(1, 1), d(1)),
+    large(d(40, 24), d(24)), large(d(700, 33), d(33)), rough(np.array([[1.0, np.inf], [np.nan, 1.0]]), np.zeros(2))], call=bias_gelu, torch=False)

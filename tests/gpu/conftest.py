@@ -1,6 +1,10 @@
 """Where there is a GPU: the order of the tests, and what ends them all."""
 
+from pathlib import Path
+
 import pytest
+
+HERE = Path(__file__).parent
 
 BROKEN = (
     "cudaErrorIllegalAddress",
@@ -11,10 +15,13 @@ BROKEN = (
 
 
 def pytest_collection_modifyitems(items):
-    """What says most comes first; the op table on CuPy's own kernels, which takes the longest to compile, last."""
-    for item in items:
+    """What says most comes first; the op table on CuPy's own kernels, which takes the longest to compile, last. (pytest gives
+    the whole session's tests, those of other folders too.)"""
+    ours = [item for item in items if HERE in item.path.parents]
+    for item in ours:
         item.add_marker(pytest.mark.gpu)
-    items.sort(key=lambda item: ("test_table" in item.nodeid, "equals_numpy" in item.nodeid))
+    ours.sort(key=lambda item: ("test_table" in item.nodeid, "equals_numpy" in item.nodeid))
+    items[:] = [item for item in items if HERE not in item.path.parents] + ours
 
 
 @pytest.hookimpl(trylast=True)

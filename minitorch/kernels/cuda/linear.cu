@@ -34,3 +34,32 @@ __device__ __forceinline__ void sum_rows(const From* x, To* y, i64 rows, i64 n, 
 extern "C" __global__ void sum_all(const T* x, T* y, i64 rows, i64 n, i64 each) { sum_rows(x, y, rows, n, each); }
 extern "C" __global__ void sum_parts(const T* x, float* y, i64 rows, i64 n, i64 each) { sum_rows(x, y, rows, n, each); }
 extern "C" __global__ void sum_sums(const float* x, T* y, i64 rows, i64 n, i64 each) { sum_rows(x, y, rows, n, each); }
+
+// h = x + b, (rows, n) and (n,):  y = GELU(h), and dx = dy GELU'(h).   PACKED numbers of a thread stand in one row if n is a multiple.
+__device__ __forceinline__ float normal_share(float x) { return 0.5f + 0.5f * erff(x * 0.70710678f); }  // 1 / sqrt(2)
+__device__ __forceinline__ float gelu_slope(float x) {
+    return normal_share(x) + x * (expf(-0.5f * x * x) * 0.39894228f);  // 1 / sqrt(2 pi)
+}
+
+template <int N, typename F> __device__ __forceinline__ void with_bias(const T* x, const T* b, const T* dy, T* y, i64 size, i64 n, F f) {
+    i64 first = (i64)blockIdx.x * blockDim.x + threadIdx.x, step = (i64)gridDim.x * blockDim.x;
+    for (i64 i = first * N; i < size; i += step * N) {
+        Pack<T, N> in = *(const Pack<T, N>*)(x + i), add = *(const Pack<T, N>*)(b + i % n), out;
+        Pack<T, N> slope = dy ? *(const Pack<T, N>*)(dy + i) : in;
+        for (int j = 0; j < N; j++) out.at[j] = store<T>(f(load(in.at[j]) + load(add.at[j]), load(slope.at[j])));
+        *(Pack<T, N>*)(y + i) = out;
+    }
+}
+template <typename F> __device__ __forceinline__ void with_bias(const T* x, const T* b, const T* dy, T* y, i64 size, i64 n, F f) {
+    bool packs = packs_begin_at<PACKED>(x) && packs_begin_at<PACKED>(b) && packs_begin_at<PACKED>(dy) && packs_begin_at<PACKED>(y);
+    if (n % PACKED == 0 && packs)
+        with_bias<PACKED>(x, b, dy, y, size, n, f);
+    else
+        with_bias<1>(x, b, dy, y, size, n, f);
+}
+extern "C" __global__ void bias_gelu_forward(const T* x, const T* b, T* y, i64 size, i64 n) {
+    with_bias(x, b, (const T*)nullptr, y, size, n, [](float h, float) { return h * normal_share(h); });
+}
+extern "C" __global__ void bias_gelu_backward(const T* dy, const T* x, const T* b, T* dx, i64 size, i64 n) {
+    with_bias(x, b, dy, dx, size, n, [](float h, float dy) { return dy * gelu_slope(h); });
+}

@@ -1,4 +1,4 @@
-"""Products of matrices through cuBLAS (blas.py), and linear layers with their bias.
+"""Products of matrices through cuBLAS (blas.py), and linear layers with their bias, or with bias and GELU.
 
 The bias comes first: a kernel writes it into every row of y, and the product is added to that, in float32, before y is
 rounded. Adding it afterwards would need as many launches and move as many bytes, and would round twice in half precision.
@@ -11,9 +11,10 @@ from typing import Any
 
 from ...backend.fastpath import fast_path
 from ...ops._method import unbroadcast
+from ...ops.activation import BiasGELU
 from ...ops.matmul import Linear, MatMul
 from .blas import FLOAT, LIMIT, NAMES, product, takes
-from .launch import Source, contiguous
+from .launch import Source, contiguous, plain
 
 _source = Source("linear.cu")
 THREADS = 256
@@ -99,6 +100,37 @@ class LinearCUDA(Linear):
         dx = product(self.xp, dy, W).reshape(shape) if self.needs[0] else None
         dW = product(self.xp, dy.T, x.reshape((rows, shape[-1]))) if self.needs[1] else None
         return dx, dW, sum_of_rows(self.xp, dy) if self.needs[2] else None
+
+    def reference_saved(self):
+        return self.saved
+
+
+@fast_path(BiasGELU, "cupy")
+class BiasGELUCUDA(BiasGELU):
+    """The sum with the bias is not stored: backward adds again."""
+
+    half = True
+
+    @staticmethod
+    def accepts(x, b):
+        return plain(x) and plain(b) and x.dtype == b.dtype and b.shape == x.shape[-1:]
+
+    def _run(self, name, *arrays):
+        x = arrays[0]
+        blocks = min(BLOCKS, -(-x.nbytes // 16 // THREADS) or 1)
+        _source.launch(name, blocks, THREADS, *arrays, x.size, x.shape[-1], DTYPE=x.dtype)
+
+    def forward(self, x, b):
+        y = self.xp.empty_like(x)
+        self._run("bias_gelu_forward", x, b, y)
+        self.save(x, b)
+        return y
+
+    def backward(self, dy):
+        x, b = self.saved
+        dx = self.xp.empty_like(x)
+        self._run("bias_gelu_backward", contiguous(dy), x, b, dx)
+        return dx, sum_of_rows(self.xp, dx.reshape((-1, b.size))) if self.needs[1] else None
 
     def reference_saved(self):
         return self.saved
