@@ -117,3 +117,31 @@ def test_initialisers_run(name, options):
         np.testing.assert_allclose((w.t() @ w).cpu().tolist(), np.eye(6), atol=1e-5)
     if name == "sparse_":
         assert (w == 0).sum(0).cpu().tolist() == [6] * 6
+
+
+OPTIMIZERS = sorted(
+    name for name, kind in vars(optim).items()
+    if isinstance(kind, type) and issubclass(kind, optim.Optimizer) and kind is not optim.Optimizer
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_every_optimizer_steps(name):
+    results = []
+    for device in ("cpu", "guard"):
+        minitorch.manual_seed(0)
+        model = nn.Linear(6, 4).to(device)
+        x = minitorch.randn(5, 6).to(device)
+        optimizer = getattr(optim, name)(model.parameters(), lr=0.01)
+
+        def closure(model=model, x=x, optimizer=optimizer):
+            optimizer.zero_grad()
+            loss = (model(x) - 1).square().mean()
+            loss.backward()
+            return loss
+
+        for _ in range(4):
+            optimizer.step(closure)
+        results.append([p.detach().cpu().numpy() for p in model.parameters()])
+    for a, b in zip(*results):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
