@@ -595,7 +595,7 @@ def test_a_pickle_is_refused_with_the_way_out(folder, monkeypatch):
     assert {name: value.tolist() for name, value in model.state_dict().items()} == expected
 
 
-def test_folders_that_are_none(tmp_path, folder):
+def test_folders_that_are_none(tmp_path, folder, monkeypatch):
     (tmp_path / "empty").mkdir()
     with pytest.raises(FileNotFoundError, match="empty' has no config.json; it holds nothing"):
         BertModel.from_pretrained(tmp_path / "empty")
@@ -610,6 +610,8 @@ def test_folders_that_are_none(tmp_path, folder):
         BertModel.from_pretrained(folder)
     with pytest.raises(NotADirectoryError, match="config.json' is a file: give the folder that holds it"):
         BertModel.from_pretrained(folder / "config.json")
+    (tmp_path / "deep" / "er").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "deep" / "er")  # nobody else puts an x beside it
     for name in ("/no/such/folder", "a/b/c", "../x"):
         with pytest.raises(
             FileNotFoundError, match=f"there is no folder '{name}', and no model on the hub has such a name"
