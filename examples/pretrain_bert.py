@@ -29,7 +29,7 @@ from tqdm import tqdm
 import minitorch
 from minitorch import nn
 from minitorch.datasets.corpus import Document, MemoryCorpus, TextFileCorpus, is_held_out
-from minitorch.datasets.pretraining import PretrainingBatches, fixed_batches, unigram_counts
+from minitorch.datasets.pretraining import MASKED, PretrainingBatches, fixed_batches, unigram_counts
 from minitorch.datasets.stdlib import by_module, read_stdlib, split_modules
 from minitorch.optim.groups import weight_decay_groups
 from minitorch.optim.lr_scheduler import linear_warmup_decay
@@ -264,7 +264,7 @@ def with_positions(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The batch with the places of the masked tokens, always as many as can be (mask_tokens hides 15% of each row): a captured
     graph has one shape. Those that are too many have no label."""
     rows, columns = batch["labels"].shape
-    most = rows * max(1, round(0.15 * columns))
+    most = rows * max(1, round(MASKED * columns))
     places = np.flatnonzero(batch["labels"] >= 0)
     positions = np.zeros(most, np.int64)
     labels = np.full(most, -100, np.int64)

@@ -12,6 +12,7 @@ from minitorch.datasets.corpus import Corpus, Document
 from minitorch.text.wordpiece import WordPiece
 
 IGNORED = -100  # the label of a position that the loss leaves out
+MASKED = 0.15  # the share of tokens that are hidden
 Batch = dict[str, np.ndarray]
 Pair = tuple[list[int], list[int], int]  # segment A, segment B, 1 if B is random
 
@@ -109,7 +110,7 @@ def collate(pairs: list[Pair], tokenizer: WordPiece, max_seq_length: int) -> Bat
 
 
 def mask_tokens(
-    input_ids: np.ndarray, tokenizer: WordPiece, rng: np.random.Generator, probability: float = 0.15
+    input_ids: np.ndarray, tokenizer: WordPiece, rng: np.random.Generator, probability: float = MASKED
 ) -> tuple[np.ndarray, np.ndarray]:
     """Hide 15% of each row's tokens, at least one, never a special token.           input_ids, labels: (B, T)
 
@@ -150,7 +151,7 @@ class PretrainingBatches:
         seed: int = 0,
         keep: Callable[[Document], bool] | None = None,
         chunk_documents: int = 1024,
-        mask_probability: float = 0.15,
+        mask_probability: float = MASKED,
     ):
         check_sizes(max_seq_length, batch_size=batch_size, chunk_documents=chunk_documents)
         if not 0 < mask_probability < 1:

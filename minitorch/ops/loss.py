@@ -124,11 +124,6 @@ def _check_dtype(target: Tensor, name: str) -> None:
         raise RuntimeError(f"{name}: expected class numbers as an int64 tensor, got {target.dtype}")
 
 
-def _check_target(target: Tensor, classes: int, ignore_index: int, name: str) -> None:
-    _check_dtype(target, name)
-    _in_classes(target.xp, target.array, classes, ignore_index, name)
-
-
 def _in_classes(xp: Any, target: Any, classes: int, ignore_index: int, name: str) -> tuple[Any, Any]:
     """The class numbers, 0 where they are to be ignored, checked (backend/checks.py); and where they are not."""
     keep = target != ignore_index
@@ -176,7 +171,7 @@ def cross_entropy(
     x, t = _rows(input, target, "cross_entropy")
     labels = {"target": t, "weight": None if weight is None else constant(weight), "ignore_index": ignore_index}
     if not x.numel():
-        _check_target(target, classes, ignore_index, "cross_entropy")
+        _in_classes(x.xp, target.array, classes, ignore_index, "cross_entropy")
         loss = x.sum(1)
     else:
         loss = CrossEntropy.apply(x, **labels, smoothing=label_smoothing)

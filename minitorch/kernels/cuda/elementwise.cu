@@ -2,6 +2,7 @@
 // ops/activation.py and ops/elementwise.py, written so that NaN and infinities come out as there. p, q, r: the options.
 // macros: DTYPE
 #include "common.cuh"
+#include "gelu.cuh"
 #include "packs.cuh"
 
 #define UNARY(name, forward, backward)                                                                          \
@@ -20,14 +21,7 @@ __device__ __forceinline__ float sigmoid(float x) {
     return (x >= 0.f ? 1.f : e) / (1.f + e);
 }
 
-#define ROOT_HALF 0.70710678f        // 1 / sqrt(2)
-#define DENSITY_AT_0 0.39894228f     // 1 / sqrt(2 pi)
 #define ROOT_2_OVER_PI 0.79788456f   // sqrt(2 / pi)
-
-__device__ __forceinline__ float normal_share(float x) { return 0.5f + 0.5f * erff(x * ROOT_HALF); }
-__device__ __forceinline__ float gelu_slope(float x) {
-    return normal_share(x) + x * (expf(-0.5f * x * x) * DENSITY_AT_0);
-}
 
 __device__ __forceinline__ float gelu_tanh(float x) {
     return 0.5f * x * (1.f + tanhf(ROOT_2_OVER_PI * (x + 0.044715f * (x * x * x))));

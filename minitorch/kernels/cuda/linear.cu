@@ -1,6 +1,7 @@
 // What a linear layer needs beside its product: the bias in every row, sums of columns, and GELU of a sum with the bias.
 // macros: DTYPE
 #include "common.cuh"
+#include "gelu.cuh"
 #include "packs.cuh"
 
 // y_ij = b_j for `size` numbers in rows of n.   Grid: any; a thread takes packs while all rows begin at multiples of one.
@@ -36,11 +37,6 @@ extern "C" __global__ void sum_parts(const T* x, float* y, i64 rows, i64 n, i64 
 extern "C" __global__ void sum_sums(const float* x, T* y, i64 rows, i64 n, i64 each) { sum_rows(x, y, rows, n, each); }
 
 // h = x + b, (rows, n) and (n,):  y = GELU(h), and dx = dy GELU'(h).   PACKED numbers of a thread stand in one row if n is a multiple.
-__device__ __forceinline__ float normal_share(float x) { return 0.5f + 0.5f * erff(x * 0.70710678f); }  // 1 / sqrt(2)
-__device__ __forceinline__ float gelu_slope(float x) {
-    return normal_share(x) + x * (expf(-0.5f * x * x) * 0.39894228f);  // 1 / sqrt(2 pi)
-}
-
 template <int N, typename F> __device__ __forceinline__ void with_bias(const T* x, const T* b, const T* dy, T* y, i64 size, i64 n, F f) {
     i64 first = (i64)blockIdx.x * blockDim.x + threadIdx.x, step = (i64)gridDim.x * blockDim.x;
     for (i64 i = first * N; i < size; i += step * N) {
