@@ -5,7 +5,7 @@ VENV = .venv
 RUN = $(VENV)/bin/python
 PIP = $(RUN) -m pip install --disable-pip-version-check
 PYTHONS = $(or $(PYTHON),python3 python3.14 python3.13 python3.12 python3.11 python3.10 python)
-TEST_TOOLS = pytest hypothesis 'setuptools>=77'
+TEST_TOOLS = pytest pytest-xdist hypothesis 'setuptools>=77'
 LINT_TOOLS = 'ruff==0.17.*' 'mypy==2.4.*'
 ARGS =
 
@@ -18,8 +18,8 @@ help: ## this list
 demo: $(VENV)/for-demo ## a mini BERT learns from real text, about 3 minutes: curves, tables and a report in runs/demo
 	OPENBLAS_NUM_THREADS=1 $(RUN) examples/demo.py --out runs/demo $(ARGS)
 
-test: $(VENV)/for-test ## the tests; without PyTorch those that compare with it are skipped
-	$(RUN) -m pytest -m "not gpu" $(ARGS)
+test: $(VENV)/for-test ## the tests, two at a time (ARGS="-n 0": one); without PyTorch those that compare with it are skipped
+	$(RUN) -m pytest -m "not gpu" -n 2 --dist worksteal $(ARGS)
 
 test-parity: $(VENV)/for-parity ## installs PyTorch; the tests that compare with it
 	$(RUN) -m pytest -m "parity and not gpu" $(ARGS)

@@ -22,6 +22,9 @@ from pathlib import Path
 from .timing import cpu, set_threads
 
 RESULTS = Path(__file__).with_name("finetune.md")
+HEAD = """\
+| task | seeds | figure | minitorch | PyTorch | minitorch, s | PyTorch, s | PyTorch / minitorch | measured |
+|---|---|---|---|---|---|---|---|---|"""
 # epochs, learning rate, longest text in word pieces
 RECIPES = {
     "sst2": (3, 5e-5, 128),
@@ -147,7 +150,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2, help="for both libraries (2)")
     parser.add_argument("--epochs", type=int, help="other than the recipe's")
     parser.add_argument("--limit", type=int, help="only the first so many training examples: a quick look")
-    parser.add_argument("--write", action="store_true", help="write benchmarks/finetune.md")
+    parser.add_argument("--write", action="store_true", help="put the tasks' rows into benchmarks/finetune.md")
     parser.add_argument("--one", help=argparse.SUPPRESS)  # a child: task,library,seed
     args = parser.parse_args()
     set_threads(args.threads)
@@ -177,24 +180,29 @@ def main() -> None:
                     f"{name} {value:.4f}" for name, value in result.items() if name not in ("seconds", "steps")
                 )
                 print(f"{task} seed {seed} {library}: {figures}, {result['seconds']:.0f} s", flush=True)
-    lines = [
-        "| task | seeds | figure | minitorch | PyTorch | minitorch, s | PyTorch, s | PyTorch / minitorch |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
+    rows = []
     for task in tasks:
         ours, theirs = found[task, "minitorch"], found[task, "torch"]
         times = [statistics.mean(result["seconds"] for result in side) for side in (ours, theirs)]
         for name in [name for name in ours[0] if name not in ("seconds", "steps")]:
             mean = [statistics.mean(result[name] for result in side) for side in (ours, theirs)]
-            lines.append(
+            rows.append(
                 f"| {task} | {args.seeds} | {name.replace('_', ' ')} | {mean[0]:.4f} | {mean[1]:.4f} "
-                f"| {times[0]:.0f} | {times[1]:.0f} | {times[1] / times[0]:.2f} |"
+                f"| {times[0]:.0f} | {times[1]:.0f} | {times[1] / times[0]:.2f} | {datetime.date.today()} |"
             )
-    text = "\n".join(lines)
-    print(text)
+    print("\n".join([HEAD, *rows]))
     if args.write:
-        when = f"{datetime.date.today()}, {cpu()}, {args.threads} threads: `python -m benchmarks.finetune --seeds {args.seeds}`"
-        RESULTS.write_text(f"# Fine-tuning beside PyTorch with transformers\n\n{when}\n\n{text}\n", encoding="utf-8")
+        write(rows, tasks, args)
+
+
+def write(rows: list[str], tasks: list[str], args: argparse.Namespace) -> None:
+    """The tasks' rows into the table; those of other tasks stay, because all in one run would take two hours."""
+    before = RESULTS.read_text(encoding="utf-8").splitlines() if RESULTS.is_file() else []
+    rows += [row for row in before if any(row.startswith(f"| {task} |") for task in RECIPES if task not in tasks)]
+    rows.sort(key=lambda row: list(RECIPES).index(row.split(" | ")[0][2:]))
+    about = f"`python -m benchmarks.finetune`, {cpu()}, {args.threads} threads; validation splits, times in seconds."
+    head = "# Fine-tuning MiniLM beside PyTorch with transformers"
+    RESULTS.write_text("\n".join([head, "", about, "", HEAD, *rows]) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

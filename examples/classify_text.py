@@ -24,7 +24,7 @@ from minitorch.nn import functional as F
 from minitorch.optim.lr_scheduler import linear_warmup_decay
 from minitorch.text.batches import text_batches
 from minitorch.text.tokenizer import Tokenizer
-from minitorch.training import predict
+from minitorch.training import average_of_runs, predict
 
 
 @dataclass
@@ -36,6 +36,7 @@ class Task:
     epochs: int
     lr: float
     max_length: int = 128
+    average: int = 1  # trainings, whose weights are averaged
 
 
 def own_texts(split: str, root: str | None) -> datasets.TextClassification:
@@ -65,11 +66,11 @@ def own_texts(split: str, root: str | None) -> datasets.TextClassification:
 
 
 TASKS = {
-    "sst2": Task("sentiment of a sentence from a film review", datasets.sst2, 3, 5e-5),
+    "sst2": Task("sentiment of a sentence from a film review", datasets.sst2, 3, 5e-5, average=3),
     "rt_polarity": Task("sentiment of a sentence from a film review", datasets.rt_polarity, 3, 5e-5),
     "imdb": Task("sentiment of a whole film review", datasets.imdb, 3, 5e-5, 256),
     "banking77": Task("intent of a bank's customer", datasets.banking77, 6, 2e-4),
-    "finance": Task("sentiment of finance news", datasets.financial_phrasebank, 3, 1e-4),
+    "finance": Task("sentiment of finance news", datasets.financial_phrasebank, 4, 2e-4, average=3),
     "file": Task("lines text TAB label in --data FILE", own_texts, 3, 5e-5),
 }
 
@@ -96,14 +97,17 @@ def train(args, task: Task, run: common.Run):
     numbers = {name: number for number, name in enumerate(data.classes)}
     model = common.pretrained(BertForSequenceClassification, args.model, numbers)
     model = common.peft_model(model, args, steps).to(args.device)
-    optimizer = common.optimizer(model, args, args.layer_decay)
 
     def evaluate(model):
         accuracy = float((choices(model, held_out, tokenizer) == np.array(validation.labels)).mean())
         return {"validation_accuracy": accuracy, "score": accuracy}
 
-    schedule = linear_warmup_decay(optimizer, steps // 10, steps)
-    run.fit(model, batches, optimizer=optimizer, schedule=schedule, evaluate=evaluate)
+    def train_once(number):
+        optimizer = common.optimizer(model, args, args.layer_decay)
+        schedule = linear_warmup_decay(optimizer, steps // 10, steps)
+        run.fit(model, batches, number, optimizer=optimizer, schedule=schedule, evaluate=evaluate)
+
+    average_of_runs(model, train_once, args.average, args.seed)
     common.save_model(model, tokenizer, run.model)
     return model, tokenizer
 
@@ -135,8 +139,17 @@ def main() -> None:
     parser.add_argument(
         "--layer-decay", type=float, default=1.0, help="each layer's rate, times the one above (default: 1)"
     )
+    parser.add_argument(
+        "--average",
+        type=int,
+        help="train so many times, and average the weights (with --method full; default: as the task needs)",
+    )
     args = parser.parse_args()
     task = TASKS[args.task]
+    if args.average is None:
+        args.average = task.average if args.method == "full" else 1
+    elif args.average > 1 and args.method != "full":
+        parser.error(f"--average is for --method full: a mean of {args.method}'s parts is not a mean of weights")
     args.epochs = task.epochs if args.epochs is None else args.epochs
     args.max_length = task.max_length if args.max_length is None else args.max_length
     args.lr = common.learning_rate(args.method, task.lr) if args.lr is None else args.lr

@@ -151,29 +151,35 @@ class Run:
                 )
         elif self.model.exists() or self.checkpoint.exists():
             print(f"the run that was in {self.folder} is replaced")
-            for old in (self.checkpoint, *self.folder.glob("report*.*"), *self.folder.glob("confusion*.png")):
-                old.unlink(missing_ok=True)
+            for names in ("checkpoint*.ckpt", "report*.*", "confusion*.png", "curves*.png"):
+                for old in self.folder.glob(names):
+                    old.unlink()
         self.folder.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
         minitorch.manual_seed(args.seed)
 
-    def fit(self, model: nn.Module, batches, **recipe) -> list[dict[str, float]]:
-        """training.fit with the options that all programs have, and a picture of how it went."""
+    def fit(self, model: nn.Module, batches, number: int = 0, **recipe) -> list[dict[str, float]]:
+        """training.fit with the options that all programs have, and a picture of how it went.
+
+        number: of the training, where there are several (--average); each has a checkpoint and a picture of its own.
+        """
         from plots import plot_history
 
         args = self.args
+        behind = f"_{number + 1}" if number else ""
+        checkpoint = self.folder / f"checkpoint{behind}.ckpt"
         history = fit(
             model,
             batches,
             epochs=args.epochs,
             accumulate=getattr(args, "accumulate", 1),
             patience=args.patience,
-            checkpoint=self.checkpoint,
-            resume=args.resume,
+            checkpoint=checkpoint,
+            resume=args.resume and (number == 0 or checkpoint.is_file()),
             graph=args.graph,
             **recipe,
         )
-        plot_history(history, self.folder / "curves.png")
+        plot_history(history, self.folder / f"curves{behind}.png")
         return history
 
     def say(self, text: str = "") -> None:
@@ -199,7 +205,8 @@ class Run:
             json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
         )
         if not self.args.evaluate:
-            self.checkpoint.unlink(missing_ok=True)
+            for checkpoint in self.folder.glob("checkpoint*.ckpt"):
+                checkpoint.unlink()
         files = ", ".join(sorted(file.name for file in self.folder.iterdir()))
         print(f"{time.perf_counter() - self.start:.0f} s. In {self.folder}: {files}")
 
@@ -234,9 +241,7 @@ def shortened(names: Sequence[str]) -> str:
     return ", ".join([*names[:6], *(["..."] if len(names) > 6 else [])])
 
 
-COUNTS = (
-    "epochs batch_size limit patience max_length accumulate width blocks size layers heads vocab_size beams".split()
-)
+COUNTS = "epochs batch_size limit patience max_length accumulate average width blocks size layers heads vocab_size beams".split()
 NOT_SETTINGS = ("out", "resume", "predict", "evaluate", "split", "device", "data", "graph")
 
 

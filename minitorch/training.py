@@ -100,6 +100,28 @@ def fit(
     return state.history
 
 
+def average_of_runs(model: nn.Module, train: Callable[[int], Any], runs: int, seed: int = 0) -> None:
+    """Train `runs` times from the same weights; `model` gets the mean of what came out: a model soup (arXiv:2203.05482).
+
+    train(run) trains `model`; run = 0, 1, ...; from the second one on with random numbers of its own, of seed + run.
+    Trainings that start from the same pretrained weights end close to each other. The mean of their weights is then a
+    good model too, and errs less where only one of them does; to use it costs as much as to use one. Buffers are the
+    last run's: after it, BatchNorm's statistics need `optim.swa_utils.update_bn`.
+    """
+    if runs < 1:
+        raise ValueError(f"runs must be at least 1, got {runs}")
+    start = {name: value.detach().clone() for name, value in model.state_dict().items()}
+    average = optim.swa_utils.AveragedModel(model)
+    for run in range(runs):
+        if run:
+            model.load_state_dict(start)
+            minitorch.manual_seed(seed + run)
+        train(run)
+        average.update_parameters(model)
+    model.load_state_dict(average.module.state_dict())
+    model.eval()
+
+
 def plain_step(
     model: nn.Module, loss: Callable, optimizer: optim.Optimizer, parameters: list, clip: float | None, accumulate: int
 ) -> Callable:

@@ -98,15 +98,15 @@ def test_the_other_methods_run(run, tmp_path):
         assert figures(tmp_path / method) == figures(tmp_path / method, "report_validation")
 
 
-@pytest.mark.parametrize("method", ["full", "adalora"])
-def test_a_run_that_is_stopped_goes_on(run, program, tmp_path, monkeypatch, method):
-    options = ("--method", method, "--epochs", 3, "--limit", 40, "--accumulate", 2)
+@pytest.mark.parametrize("method, average, evaluation", [("full", 1, 1), ("adalora", 1, 1), ("full", 2, 4)])
+def test_a_run_that_is_stopped_goes_on(run, program, tmp_path, monkeypatch, method, average, evaluation):
+    options = ("--method", method, "--average", average, "--epochs", 3, "--limit", 40, "--accumulate", 2)
     run(tmp_path / "whole", *options)
     calls = iter(range(100))
     choose = program.choices
 
     def stop(*args):
-        if next(calls) == 1:  # in the evaluation of the second epoch
+        if next(calls) == evaluation:  # of the (last) training's second epoch
             raise ValueError("stopped")
         return choose(*args)
 
@@ -122,13 +122,18 @@ def test_a_run_that_is_stopped_goes_on(run, program, tmp_path, monkeypatch, meth
         run(tmp_path / "broken", *options, "--resume")
 
 
-def test_what_cannot_work_is_refused_in_one_line(run, tmp_path, data):
+def test_what_cannot_work_is_refused_in_one_line(run, tmp_path, data, capsys):
     with pytest.raises(SystemExit, match="there is no saved model in"):
         run(tmp_path, "--predict", "x")
     with pytest.raises(SystemExit, match="--batch-size must be at least 1, got 0"):
         run(tmp_path, "--batch-size", 0)
     with pytest.raises(SystemExit, match="--lr must be above 0"):
         run(tmp_path, "--lr", "-1")
+    with pytest.raises(SystemExit, match="--average must be at least 1, got 0"):
+        run(tmp_path, "--average", 0)
+    with pytest.raises(SystemExit, match="2"):
+        run(tmp_path, "--average", 2, "--method", "lora")
+    assert "--average is for --method full" in capsys.readouterr().err
     with pytest.raises(SystemExit, match="splits train and validation, got test"):
         run(tmp_path, "--split", "test", "--epochs", 1, "--limit", 8)
     wrong = tmp_path / "wrong.tsv"

@@ -9,7 +9,7 @@ import minitorch
 from minitorch import nn, optim
 from minitorch.nn import functional as F
 from minitorch.text.batches import LengthBatches, batches, pad, text_batches
-from minitorch.training import fit, parameter_groups, predict
+from minitorch.training import average_of_runs, fit, parameter_groups, predict
 from minitorch.utils.data import DataLoader
 
 
@@ -168,6 +168,40 @@ def test_batches_in_which_every_label_is_left_out_teach_nothing(accumulate):
         assert [r["loss"] for r in history] == [r["loss"] for r in expected]
         for name, value in weights(same).items():
             np.testing.assert_array_equal(weights(model)[name], value)
+
+
+def test_the_average_of_runs_is_that_of_their_weights_each_from_the_same_start_with_its_own_random_numbers():
+    minitorch.manual_seed(3)
+    model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Dropout(0.5), nn.Linear(4, 1))
+    x, y = minitorch.randn(8, 3), minitorch.randn(8, 1)
+    begun, ended, drawn = [], [], []
+
+    def train(run):
+        begun.append(weights(model))
+        fit(
+            model,
+            [(x, y)] * 3,
+            epochs=2,
+            lr=0.1,
+            loss=lambda model, xy: F.mse_loss(model(xy[0]), xy[1]),
+            progress=False,
+        )
+        ended.append(weights(model))
+        drawn.append(minitorch.rand(1).item())
+
+    average_of_runs(model, train, 3, seed=5)
+    assert not model.training
+    for other in begun[1:]:
+        for name in begun[0]:
+            np.testing.assert_array_equal(other[name], begun[0][name])
+    assert len(set(drawn)) == 3
+    assert not np.allclose(ended[0]["0.weight"], ended[1]["0.weight"])
+    parameters = dict(model.named_parameters())
+    for name, value in model.state_dict().items():
+        mean = np.mean([run[name] for run in ended], 0)
+        np.testing.assert_allclose(value.numpy(), mean if name in parameters else ended[-1][name], rtol=1e-5, atol=1e-7)
+    with pytest.raises(ValueError, match="runs must be at least 1, got 0"):
+        average_of_runs(model, train, 0)
 
 
 def test_errors(tmp_path):
