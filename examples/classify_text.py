@@ -69,7 +69,7 @@ TASKS = {
     "sst2": Task("sentiment of a sentence from a film review", datasets.sst2, 3, 5e-5, average=3),
     "rt_polarity": Task("sentiment of a sentence from a film review", datasets.rt_polarity, 3, 5e-5),
     "imdb": Task("sentiment of a whole film review", datasets.imdb, 3, 5e-5, 256),
-    "banking77": Task("intent of a bank's customer", datasets.banking77, 6, 2e-4),
+    "banking77": Task("intent of a bank's customer", datasets.banking77, 6, 2e-4, average=2),
     "finance": Task("sentiment of finance news", datasets.financial_phrasebank, 4, 2e-4, average=3),
     "file": Task("lines text TAB label in --data FILE", own_texts, 3, 5e-5),
 }

@@ -177,6 +177,7 @@ class Run:
             checkpoint=checkpoint,
             resume=args.resume and (number == 0 or checkpoint.is_file()),
             graph=args.graph,
+            name=f"training {number + 1}, epoch" if getattr(args, "average", 1) > 1 else "train",
             **recipe,
         )
         plot_history(history, self.folder / f"curves{behind}.png")
