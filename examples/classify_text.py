@@ -40,11 +40,11 @@ class Task:
 
 
 def own_texts(split: str, root: str | None) -> datasets.TextClassification:
-    """The lines `text TAB label` of a file of one's own, four fifths of them to learn from."""
+    """The lines `text TAB label` of a file of one's own: four fifths of them to learn from, or all (to --evaluate on)."""
     if root is None or not os.path.isfile(root):
         raise FileNotFoundError(f"--task file: --data must name a file of lines text TAB label, got {root}")
-    if split not in ("train", "validation"):
-        raise ValueError(f"--task file has the splits train and validation, got {split}")
+    if split not in ("train", "validation", "all"):
+        raise ValueError(f"--task file has the splits train, validation and all, got {split}")
     rows = []
     for number, line in enumerate(common.text_lines(root), 1):
         if not line.strip():
@@ -55,8 +55,9 @@ def own_texts(split: str, root: str | None) -> datasets.TextClassification:
         rows.append((text, label.strip()))
     classes = sorted({label for _, label in rows})
     # By the text's hash: a text that is there twice is on one side.
-    chosen = [row for row in rows if is_held_out(" ".join(row[0].lower().split()), 0.2) == (split == "validation")]
-    if not chosen or len(classes) < 2:
+    held_out = [is_held_out(" ".join(text.lower().split()), 0.2) for text, _ in rows]
+    chosen = [row for row, held in zip(rows, held_out) if split == "all" or held == (split == "validation")]
+    if not chosen or len(classes) < 2 and split != "all":
         raise ValueError(
             f"{root}: {len(rows)} lines of {len(classes)} classes are too few to learn from and to validate"
         )
@@ -89,13 +90,14 @@ def train(args, task: Task, run: common.Run):
         texts, labels = [texts[i] for i in chosen], [labels[i] for i in chosen]
     run.say(f"{args.task}, {task.what}: {len(texts)} texts to learn from, {len(validation.texts)} to validate")
 
+    numbers = {name: number for number, name in enumerate(data.classes)}
     tokenizer = Tokenizer.from_pretrained(args.model)
-    batches = text_batches(tokenizer, texts, labels, batch_size=args.batch_size, max_length=args.max_length)
-    held_out = tokenizer.features(validation.texts, max_length=args.max_length)
+    model = common.pretrained(BertForSequenceClassification, args.model, numbers)
+    longest = common.most_pieces(model, args.max_length, args.method)
+    batches = text_batches(tokenizer, texts, labels, batch_size=args.batch_size, max_length=longest)
+    held_out = tokenizer.features(validation.texts, max_length=longest)
     steps = args.epochs * -(-len(batches) // args.accumulate)
 
-    numbers = {name: number for number, name in enumerate(data.classes)}
-    model = common.pretrained(BertForSequenceClassification, args.model, numbers)
     model = common.peft_model(model, args, steps).to(args.device)
 
     def evaluate(model):
@@ -114,19 +116,19 @@ def train(args, task: Task, run: common.Run):
 
 def report(args, data, run: common.Run, model, tokenizer) -> None:
     """The classes' table on the chosen split, and the texts on which the model is most sure and wrong."""
-    run.check_classes(model, data.classes)
-    features = tokenizer.features(data.texts, max_length=args.max_length)
+    classes = run.check_classes(model, data.classes)
+    features = tokenizer.features(data.texts, max_length=common.most_pieces(model, args.max_length))
     logits = minitorch.stack(predict(model, features, tokenizer.pad, progress=True))  # (N, classes)
     sure, said = F.softmax(logits, -1).max(-1)
-    said, labels = said.numpy(), np.array(data.labels)
+    said, labels = said.numpy(), np.array([classes.index(data.classes[label]) for label in data.labels])
     run.say(f"\n## {args.task}, split {args.split}: {len(labels)} texts\n")
-    run.per_class(labels, said, data.classes)
+    run.per_class(labels, said, classes)
     run.say(f"accuracy {run.figures['accuracy']:.4f}, macro F1 {run.figures['macro_f1']:.4f}")
     wrong = sorted(np.flatnonzero(said != labels), key=lambda i: -sure[i].item())[:5]
     run.say("\nMost sure, and wrong:\n" if wrong else "\nNothing is wrong.")
     for i in wrong:
         text = " ".join(data.texts[i].split())
-        run.say(f"- said {data.classes[said[i]]} ({sure[i].item():.2f}), is {data.classes[labels[i]]}: {text[:160]}")
+        run.say(f"- said {classes[said[i]]} ({sure[i].item():.2f}), is {classes[labels[i]]}: {text[:160]}")
 
 
 def main() -> None:
@@ -157,7 +159,8 @@ def main() -> None:
     if args.predict or args.evaluate:
         model, tokenizer = common.load_model(BertForSequenceClassification, run.model, args.device)
     if args.predict:
-        for text, logits in zip(args.predict, predict(model, tokenizer.features(args.predict), tokenizer.pad)):
+        features = tokenizer.features(args.predict, max_length=common.most_pieces(model, args.max_length))
+        for text, logits in zip(args.predict, predict(model, features, tokenizer.pad)):
             chances = F.softmax(logits, -1)
             best = chances.argmax().item()
             print(f"{model.config.id2label[best]} {chances[best].item():.3f}  {text}")

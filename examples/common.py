@@ -5,6 +5,7 @@ The training loop itself is `minitorch.training.fit`.
 
 import argparse
 import datetime
+import hashlib
 import json
 import sys
 import time
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import minitorch
 from minitorch import nn
-from minitorch.peft import PeftModel
+from minitorch.peft import PeftModel, PrefixTuningConfig
 from minitorch.peft.recipes import METHODS, RATES, apply_method
 from minitorch.serialization import LoadError
 from minitorch.text.tokenizer import Tokenizer
@@ -75,6 +76,8 @@ def learning_rate(method: str, full: float) -> float:
 
 def pretrained(kind: type, name: str, label2id: dict[str, int]) -> nn.Module:
     """A pretrained body with a new head. That the head is new, and that another one is left out, is no news here."""
+    if Path(name).is_dir():
+        name = str(Path(name).resolve())  # what an adapter remembers holds in other folders, too
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*(begin with random numbers|does not use these weights)")
         return kind.from_pretrained(name, label2id=label2id)
@@ -94,6 +97,16 @@ def peft_model(model: nn.Module, args: argparse.Namespace, steps: int, whole: li
 def optimizer(model: nn.Module, args: argparse.Namespace, layer_decay: float = 1.0) -> minitorch.optim.AdamW:
     """AdamW over what learns, with weight decay on matrices alone."""
     return minitorch.optim.AdamW(parameter_groups(model, args.lr, layer_decay=layer_decay), lr=args.lr)
+
+
+def most_pieces(model: nn.Module, max_length: int | None, method: str | None = None) -> int:
+    """The longest text that the model reads, in word pieces, special ones included. A prefix takes some positions.
+
+    method: what the model is going to be; without, what it is.
+    """
+    settings = PrefixTuningConfig() if method == "prefix" else getattr(model, "peft_config", {}).get("default")
+    positions = model.config.max_position_embeddings - getattr(settings, "num_virtual_tokens", 0)
+    return min(max_length or positions, positions)
 
 
 def text_lines(path: str) -> list[str]:
@@ -137,6 +150,8 @@ class Run:
         """Write the settings, or, to resume, compare them with those of the start."""
         args = self.args
         settings = {name: value for name, value in vars(args).items() if name not in NOT_SETTINGS}
+        if args.data is not None and Path(args.data).is_file():  # a file of one's own may change, or be another one
+            settings["data_sha256"] = hashlib.sha256(Path(args.data).read_bytes()).hexdigest()
         file = self.folder / "settings.json"
         if args.resume:
             if not self.checkpoint.is_file():
@@ -228,14 +243,15 @@ class Run:
         )
         plot_confusion(labels, predictions, classes, self.folder / f"{self.prefix('confusion')}.png")
 
-    def check_classes(self, model: nn.Module, classes: Sequence[str]) -> None:
-        """Refuse to report on a model that was trained for other classes."""
+    def check_classes(self, model: nn.Module, classes: Sequence[str]) -> list[str]:
+        """The model's classes, by number. Data with a class that it was not trained for are refused."""
         names = list(model.config.id2label.values())
-        if names != list(classes):
+        if unknown := [name for name in classes if name not in names]:
             raise SystemExit(
                 f"the model in {self.model} has the classes {shortened(names)}; "
-                f"--task {self.args.task} has {shortened(classes)}"
+                f"--task {self.args.task} has {shortened(unknown)}, too"
             )
+        return names
 
 
 def shortened(names: Sequence[str]) -> str:

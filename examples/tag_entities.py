@@ -32,7 +32,6 @@ from minitorch import datasets, nn
 from minitorch.datasets.corpus import is_held_out
 from minitorch.nn import functional as F
 from minitorch.optim.lr_scheduler import linear_warmup_decay
-from minitorch.peft import PrefixTuningConfig
 from minitorch.text.batches import IGNORE, batches
 from minitorch.text.tokenizer import Tokenizer
 from minitorch.training import predict
@@ -49,11 +48,12 @@ class Task:
 
 
 def own_sentences(split: str, root: str | None) -> datasets.Tagging:
-    """A file of one's own: lines `word tag`, a blank line between sentences; four fifths of them to learn from."""
+    """A file of one's own: lines `word tag`, a blank line between sentences; four fifths of them to learn from, or all
+    (to --evaluate on)."""
     if root is None or not os.path.isfile(root):
         raise FileNotFoundError(f"--task file: --data must name a file of lines `word tag`, got {root}")
-    if split not in ("train", "validation"):
-        raise ValueError(f"--task file has the splits train and validation, got {split}")
+    if split not in ("train", "validation", "all"):
+        raise ValueError(f"--task file has the splits train, validation and all, got {split}")
     sentences: list[list[tuple[str, str]]] = [[]]
     for number, line in enumerate(common.text_lines(root), 1):
         columns = line.split()
@@ -69,11 +69,13 @@ def own_sentences(split: str, root: str | None) -> datasets.Tagging:
     classes = sorted({"O"}.union(*tags), key=lambda tag: (tag != "O", tag))
     # By the sentence's hash: a sentence that is there twice is on one side.
     sides = [is_held_out(" ".join(sentence).lower(), 0.2) for sentence in words]
-    if len(classes) == 1 or len(set(sides)) < 2:
+    if not words or split != "all" and (len(classes) == 1 or len(set(sides)) < 2):
         raise ValueError(
             f"{root}: {len(words)} sentences of {len(classes)} tags are too few to learn from and to validate"
         )
     data = datasets.Tagging(words, tags, classes)
+    if split == "all":
+        return data
     return data.select([i for i, side in enumerate(sides) if side == (split == "validation")])
 
 
@@ -201,20 +203,13 @@ def scores_of(model, features: list[dict], tokenizer, sentences: Sequence, progr
     return scores
 
 
-def window_size(model, max_length: int | None, method: str | None = None) -> int:
-    """The pieces of a window: no more than the model can read. A prefix takes some of its positions."""
-    settings = PrefixTuningConfig() if method == "prefix" else getattr(model, "peft_config", {}).get("default")
-    positions = model.config.max_position_embeddings - getattr(settings, "num_virtual_tokens", 0)
-    return min(max_length or positions, positions)
-
-
 def tag_words(
     model, tokenizer, sentences: Sequence, max_length: int | None = None, progress: bool = False
 ) -> list[list[tuple[str, float]]]:
     """For each word its tag and the tag's probability."""
     names = model.config.id2label
     allowed, tagged = may_follow(list(names.values())), []
-    features = features_of(tokenizer, sentences, window_size(model, max_length))
+    features = features_of(tokenizer, sentences, common.most_pieces(model, max_length))
     for scores in scores_of(model, features, tokenizer, sentences, progress):
         tagged.append([(names[k], float(np.exp(row[k]))) for row, k in zip(scores, decode(scores, allowed))])
     return tagged
@@ -313,7 +308,7 @@ def train(args, task: Task, run: common.Run):
     tokenizer = Tokenizer.from_pretrained(args.model)
     numbers = {name: number for number, name in enumerate(data.classes)}
     model = common.pretrained(Tagger, args.model, numbers)
-    size = window_size(model, args.max_length, args.method)
+    size = common.most_pieces(model, args.max_length, args.method)
     labels = [[numbers[tag] for tag in tags] for tags in data.tags]
     training = batches(features_of(tokenizer, data.sentences, size, labels), padding(tokenizer), args.batch_size)
     held_out = features_of(tokenizer, validation.sentences, size)
@@ -337,36 +332,38 @@ def train(args, task: Task, run: common.Run):
 
 def report(args, task: Task, data, run: common.Run, model, tokenizer) -> None:
     """Tables of entities and of words on the chosen split, and the baseline's beside them."""
-    run.check_classes(model, data.classes)
+    classes = run.check_classes(model, data.classes)
     truth = data.tags
     tagged = tag_words(model, tokenizer, data.sentences, args.max_length, progress=True)
     said = [[tag for tag, _ in row] for row in tagged]
     every_truth, every_said = [tag for tags in truth for tag in tags], [tag for tags in said for tag in tags]
 
     entity_text, figures = entity_table(truth, said)
-    token_text, more = token_table(every_truth, every_said, data.classes)
+    token_text, more = token_table(every_truth, every_said, classes)
     run.figures |= {**figures, **more}
     run.say(f"\n## {args.task}, split {args.split}: {len(truth)} sentences, {len(every_truth)} words\n")
     run.say(f"Whole entities, both ends and the type right:\n\n```text\n{entity_text}```\n")
     run.say("Words by tag, O counted (so the micro average is the accuracy, and mostly says how many O there are):\n")
     run.say(f"```text\n{token_text}```\n")
     try:
+        if args.split == "all":
+            raise FileNotFoundError("all of --data is evaluated on")
         baseline = most_frequent(task.load("train", root=args.data))
     except (FileNotFoundError, RuntimeError) as error:  # not there, or not to be downloaded
         run.say(f"No baseline, it learns from the training split: {error}")
     else:
         simple = [baseline(words) for words in data.sentences]
         _, base = entity_table(truth, simple)
-        _, more = token_table(every_truth, [tag for tags in simple for tag in tags], data.classes)
+        _, more = token_table(every_truth, [tag for tags in simple for tag in tags], classes)
         base |= more
         run.figures |= {f"baseline_{name}": value for name, value in base.items()}
         run.say("| | entity F1 | token micro | token macro | token weighted |\n|---|---|---|---|---|")
         for name, row in (("each word's most frequent tag", base), ("this model", run.figures)):
             columns = ("entity_f1", "token_micro_f1", "token_macro_f1", "token_weighted_f1")
             run.say(f"| {name} | {' | '.join(f'{row[column]:.4f}' for column in columns)} |")
-    numbers = {name: number for number, name in enumerate(data.classes)}
+    numbers = {name: number for number, name in enumerate(classes)}
     plot_confusion(
-        [numbers[tag] for tag in every_truth], [numbers[tag] for tag in every_said], data.classes,
+        [numbers[tag] for tag in every_truth], [numbers[tag] for tag in every_said], classes,
         run.folder / f"{run.prefix('confusion')}.png",
     )  # fmt: skip
 

@@ -134,12 +134,49 @@ def test_what_cannot_work_is_refused_in_one_line(run, tmp_path, data, capsys):
     with pytest.raises(SystemExit, match="2"):
         run(tmp_path, "--average", 2, "--method", "lora")
     assert "--average is for --method full" in capsys.readouterr().err
-    with pytest.raises(SystemExit, match="splits train and validation, got test"):
+    with pytest.raises(SystemExit, match="splits train, validation and all, got test"):
         run(tmp_path, "--split", "test", "--epochs", 1, "--limit", 8)
     wrong = tmp_path / "wrong.tsv"
     wrong.write_text("a film\tup\n\nno label here\n")
     with pytest.raises(SystemExit, match=r"wrong.tsv, line 3: expected text TAB label, got 'no label here'"):
         run(tmp_path, "--data", wrong)
+
+
+def test_a_file_of_ones_own_is_evaluated_as_a_whole_though_it_has_fewer_classes(run, tmp_path, data):
+    run(tmp_path, "--epochs", 4)
+    test = tmp_path / "test.tsv"
+    test.write_text("".join(f"{word} film\tup\n" for word in GOOD))
+    run(tmp_path, "--evaluate", "--split", "all", "--data", test)
+    assert f"split all: {len(GOOD)} texts" in (tmp_path / "report_all.md").read_text()
+    assert figures(tmp_path, "report_all")["accuracy"] == 1  # "up" is the model's second class, and the file's first
+    test.write_text("a film\tsideways\n")
+    with pytest.raises(SystemExit, match="has the classes down, up; --task file has sideways, too"):
+        run(tmp_path, "--evaluate", "--split", "all", "--data", test)
+
+
+@pytest.mark.parametrize("method", ["full", "prefix"])
+def test_a_text_longer_than_the_model_reads_is_cut(run, tmp_path, capsys, method):
+    run(tmp_path, "--method", method, "--epochs", 1, "--limit", 16)
+    capsys.readouterr()
+    run(tmp_path, "--predict", "lovely " + "film " * 100)
+    assert capsys.readouterr().out.startswith(("up ", "down "))
+
+
+def test_a_run_does_not_go_on_with_other_data(run, program, tmp_path, data, monkeypatch):
+    own = tmp_path / "own.tsv"
+    own.write_text(data.read_text())
+
+    def stop(*args):
+        raise ValueError("stopped")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(program, "average_of_runs", stop)
+        with pytest.raises(SystemExit, match="stopped"):
+            run(tmp_path / "out", "--data", own)
+    (tmp_path / "out" / "checkpoint.ckpt").touch()
+    own.write_text(data.read_text().replace("up", "above"))
+    with pytest.raises(SystemExit, match="begun with other settings: data_sha256"):
+        run(tmp_path / "out", "--data", own, "--resume")
 
 
 def test_help_names_every_option(program):

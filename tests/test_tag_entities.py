@@ -282,7 +282,7 @@ def test_what_cannot_work_is_refused_in_one_line(run, tmp_path, data, program):
         run(tmp_path, "--predict", "x")
     with pytest.raises(SystemExit, match="--epochs must be at least 1"):
         run(tmp_path, "--epochs", "-1")
-    with pytest.raises(SystemExit, match="splits train and validation, got test"):
+    with pytest.raises(SystemExit, match="splits train, validation and all, got test"):
         run(tmp_path, "--split", "test")
     with pytest.raises(SystemExit, match="--max-length must be at least 3"):
         run(tmp_path, "--max-length", 2)
@@ -293,8 +293,12 @@ def test_what_cannot_work_is_refused_in_one_line(run, tmp_path, data, program):
     other = tmp_path / "other.bio"
     other.write_text("\n".join(f"{word} B-X\nis O\n" for word in OTHER))
     run(tmp_path, "--epochs", 1, "--limit", 8)
-    with pytest.raises(SystemExit, match="has the classes O, B-LOC, B-PER, I-PER; .* has O, B-X"):
+    with pytest.raises(SystemExit, match="has the classes O, B-LOC, B-PER, I-PER; .* has B-X, too"):
         run(tmp_path, "--evaluate", "--data", other)
+    other.write_text("Ada B-PER\nwent O\n\nshe O\n")  # fewer classes than the model's
+    run(tmp_path, "--evaluate", "--data", other, "--split", "all")
+    text = (tmp_path / "report_all.md").read_text()
+    assert "split all: 2 sentences, 3 words" in text and "No baseline" in text
 
 
 def test_a_held_out_test_file_is_evaluated(program, model, tokenizer, tmp_path, monkeypatch):
