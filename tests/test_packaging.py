@@ -13,7 +13,10 @@ import sys
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+import minitorch
 
 ROOT = Path(__file__).parents[1]
 HEAVY = ["torch", "numba", "cupy", "matplotlib", "tokenizers", "transformers", "sklearn", "PIL", "tensorboard"]
@@ -150,6 +153,27 @@ def test_readme_example():
     code, expected = readme_example()
     assert len(code.strip().splitlines()) <= 22
     prints_the_same(code, expected)
+
+
+def test_readme_five_lines_of_fine_tuning(tmp_path, monkeypatch, capsys):
+    """Load, tokenize, fine-tune, predict, save: as they stand there, with the folder of the published weights for its name."""
+    pytest.importorskip("tokenizers", reason="fine-tuning reads published tokenizers: pip install minitorch[text]")
+    data = os.environ.get("MINITORCH_DATA")
+    folder = Path(data or ".").parent / "models" / "all-MiniLM-L6-v2"
+    if data is None or not folder.is_dir():
+        pytest.skip("MINITORCH_DATA is not set, or MiniLM is not beside the folder that it names")
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    (code,) = (code for code in re.findall(r"```python\n(.*?)\n```", text, flags=re.S) if "from_pretrained" in code)
+    name = '"sentence-transformers/all-MiniLM-L6-v2"'
+    assert name in code
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    minitorch.manual_seed(0)
+    exec(compile(code.replace(name, repr(str(folder))), "README.md", "exec"), names)
+    assert capsys.readouterr().out.splitlines()[-1] == "[1, 0]"  # "great fun", "a mess"
+    again = type(names["model"]).from_pretrained("my-model")
+    batch = names["tokenizer"](["great fun", "a mess"])
+    np.testing.assert_array_equal(again(**batch).logits.detach(), names["model"](**batch).logits.detach())
 
 
 @pytest.mark.parity
