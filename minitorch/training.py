@@ -52,7 +52,9 @@ def fit(
     batches: dictionaries of tensors, iterated once an epoch (a DataLoader, a list).
     loss(model, batch): the mean loss of a batch; by default `model(**batch).loss`.
     optimizer, schedule: by default AdamW with `lr`, warmed up over a tenth of the steps and then lowered to 0.
-    accumulate: batches for one step. Each counts by its number of labels, so the step is that of the one large batch.
+    accumulate: batches for one step. Each counts by its number of labels, so the step is that of the one large batch;
+    of a loss that is a sum of means over different things (BertForPreTraining's) only nearly so. A model whose own loss
+    is not a mean over `labels` says with count_labels(batch) over how many it is.
     clip: the largest norm of all gradients together, None for no limit.
     evaluate(model): a dictionary of numbers after each epoch. Its "score" decides which epoch's weights the model has in
     the end, and whether to stop: after `patience` epochs without a better one.
@@ -61,17 +63,30 @@ def fit(
     graph: capture the steps as CUDA graphs, one for each shape of a batch (cuda.graph; on a GPU only). So that there are
     few, texts (input_ids with an attention_mask) are padded further, to a length that is a multiple of 16.
     """
+    if epochs < 1:
+        raise ValueError(f"epochs must be at least 1, got {epochs}")
     if accumulate < 1:
         raise ValueError(f"accumulate must be at least 1, got {accumulate}")
     if patience is not None and (patience < 1 or evaluate is None):
         raise ValueError(f"patience={patience}: at least 1 epoch, and evaluate(model) must say what a better one is")
     if schedule is not None and optimizer is None:
         raise ValueError("a schedule sets the rates of its own optimizer: give that one, too")
-    shifted = loss is None and getattr(model, "predicts_next", False)
+    if graph and accumulate > 1 and hasattr(model, "update_and_allocate"):
+        raise ValueError(
+            f"graph=True with accumulate={accumulate}: AdaLoRA reads the gradients after the step, and the graphs have "
+            "zeroed them by then; take larger batches, or graph=False"
+        )
+    count_labels = label_counter(model, own_loss=loss is None)
     loss = loss or (lambda model, batch: model(**batch).loss)
     if optimizer is None:
+        number = length(batches)
+        if number is None:
+            raise ValueError(
+                f"batches, a {type(batches).__name__}, does not say how many there are, as the default schedule must know: "
+                "give a list or a DataLoader, or optimizer and schedule"
+            )
         optimizer = optim.AdamW(parameter_groups(model, lr), lr=lr)
-        steps = epochs * -(-len(batches) // accumulate)  # type: ignore[arg-type]
+        steps = epochs * -(-number // accumulate)
         schedule = optim.lr_scheduler.linear_warmup_decay(optimizer, steps // 10, steps)
     state = Progress(model, optimizer, schedule, batches, checkpoint, save_every)
     if resume:
@@ -83,7 +98,7 @@ def fit(
 
     while state.epoch < epochs and not state.should_stop(patience):
         model.train()
-        parts = groups(evened(batches, model) if graph else batches, accumulate, device, shifted)
+        parts = groups(evened(batches, model) if graph else batches, accumulate, device, count_labels)
         for group in bar(parts, state.epoch, epochs, batches, accumulate, progress, name):
             total = sum(count for _, count in group)
             for mean, count in step(group, total):
@@ -309,11 +324,27 @@ def targets(batch: Any, shifted: bool = False) -> int:
     return int(((labels[:, 1:] if shifted else labels) != IGNORE).sum().item())
 
 
-def groups(batches: Iterable, size: int, device: Any, shifted: bool) -> Iterator[list[tuple]]:
+def label_counter(model: nn.Module, own_loss: bool) -> Callable[[Any], int]:
+    """count_labels(batch): how many labels the loss of a batch is a mean of. A model may know that of its own loss."""
+    if own_loss and hasattr(model, "count_labels"):
+        return model.count_labels
+    shifted = own_loss and getattr(model, "predicts_next", False)
+    return lambda batch: targets(batch, shifted)
+
+
+def length(batches: Iterable) -> int | None:
+    """How many there are, or None where nobody knows: a generator, a DataLoader over a stream."""
+    try:
+        return len(batches)  # type: ignore[arg-type]
+    except TypeError:
+        return None
+
+
+def groups(batches: Iterable, size: int, device: Any, count_labels: Callable[[Any], int]) -> Iterator[list[tuple]]:
     """The batches of one step at a time, on the model's device, each with its number of labels."""
     batches = iter(batches)
     while group := list(itertools.islice(batches, size)):
-        yield [(to(batch, device), targets(batch, shifted)) for batch in group]
+        yield [(to(batch, device), count_labels(batch)) for batch in group]  # counted where reading does not wait
 
 
 def evened(batches: Iterable, model: nn.Module) -> Iterator:
@@ -333,7 +364,8 @@ def to(batch: Any, device: Any) -> Any:
 
 def bar(steps: Iterable, epoch: int, epochs: int, batches: Any, accumulate: int, show: bool, name: str) -> Iterable:
     """A progress bar on a terminal, where tqdm is installed."""
-    total = -(-len(batches) // accumulate) if hasattr(batches, "__len__") else None
+    number = length(batches)
+    total = None if number is None else -(-number // accumulate)
     return progress_bar(steps, f"{name} {epoch + 1}/{epochs}", show, total)
 
 
@@ -365,7 +397,7 @@ def parameter_groups(
         if not parameter.requires_grad:
             continue
         above = layers + 1 - (layer_of(name, layers) or 0)
-        rate = lr * layer_decay**above if above else head_lr or lr
+        rate = lr * layer_decay**above if above else lr if head_lr is None else head_lr
         found.setdefault((rate, weight_decay if parameter.ndim > 1 else 0.0), []).append(parameter)
     return [{"params": group, "lr": rate, "weight_decay": decay} for (rate, decay), group in found.items()]
 

@@ -49,14 +49,25 @@ SIZES = {  # examples of each split, and of each class over all of them
     "financial_phrasebank": ({"train": 3895, "validation": 482, "test": 469}, [604, 2879, 1363]),
     "chnsenticorp_htl": ({"train": 6222, "validation": 783, "test": 761}, [2444, 5322]),
     "thucnews_titles": ({"validation": 10000, "test": 10000}, [2000] * 10),
-    "banking77": ({"train": 8954, "validation": 1049}, None),
-    "mnist": ({"train": 54076, "validation": 5924, "test": 10000}, None),
+    "banking77": ({"train": 8954, "validation": 1049}, [
+        153, 139, 112, 167, 166, 143, 126, 112, 127, 112, 118, 82, 110, 115, 35, 111, 149, 157, 97, 180, 187,
+        171, 129, 98, 59, 146, 181, 168, 121, 121, 102, 106, 135, 103, 121, 86, 87, 182, 105, 173, 159, 121,
+        169, 133, 162, 153, 148, 108, 61, 175, 113, 128, 161, 122, 156, 172, 95, 137, 113, 126, 129, 114, 120,
+        41, 163, 97, 145, 171, 160, 121, 114, 159, 177, 129, 126, 104, 129,
+    ]),
+    "mnist": (
+        {"train": 54076, "validation": 5924, "test": 10000},
+        [6903, 7877, 6990, 7141, 6824, 6313, 6876, 7293, 6825, 6958],
+    ),
     "fashion_mnist": ({"train": 54089, "validation": 5911, "test": 10000}, [7000] * 10),
-    "cifar10_4k": ({"train": 3193, "validation": 415, "test": 392}, None),
+    "cifar10_4k": (
+        {"train": 3193, "validation": 415, "test": 392},
+        [396, 366, 420, 384, 422, 393, 414, 385, 407, 413],
+    ),
     "conll2003": ({"train": 14041, "validation": 3250}, None),
     "wnut17": ({"train": 3394, "validation": 1009}, None),
     "multi30k": ({"train": 29000, "validation": 1014}, None),
-}
+}  # fmt: skip
 
 
 @real
@@ -350,6 +361,7 @@ MALFORMED = [
     ("banking77", {"train__csv": CSV + 'a,x\n"b,x\n'}, "line 3: not a csv record"),
     ("banking77", {"train__csv": CSV, "categories__json": '["x",\n]'}, "categories.json, line 2: not JSON"),
     ("banking77", {"train__csv": CSV, "categories__json": '{"x": 1}'}, "categories.json: expected a list of names"),
+    ("banking77", {"train__csv": CSV + 'a,x\n" ",x\n'}, "line 3: expected a text, got ' '"),
     ("financial_phrasebank", {"Sentences_50Agree__txt": "up@positive\ndown\n"}, "line 2: expected text@label, got 'down'"),
     ("financial_phrasebank", {"Sentences_50Agree__txt": "a@b@good\n"}, "expected a label: negative, neutral, positive"),
     ("chnsenticorp_htl", {"ChnSentiCorp_htl_all__csv": "label,review\n2,a\n"}, "line 2: expected a label: 0, 1, got '2'"),
@@ -358,6 +370,8 @@ MALFORMED = [
     ("conll2003", {"train__bio": "EU NNP B-NP B-ORG\n"}, "line 1: expected token SPACE tag, got 'EU NNP"),
     ("conll2003", {"train__bio": "EU B-ORG\nsays S-ORG\n"}, f"line 2: expected {BIO} 'S-ORG'"),
     ("conll2003", {"train__bio": "EU B-\n"}, f"line 1: expected {BIO} 'B-'"),
+    ("conll2003", {"train__bio": "EU B-ORG\n O\n"}, "train.bio, line 2: expected token SPACE tag, got ' O'"),
+    ("wnut17", {"wnut17train__conll": "EU\tO\n\n\tO\n"}, r"train.conll, line 3: expected token TAB tag, got '\\tO'"),
     ("wnut17", {"wnut17train__conll": "EU O\n"}, "line 1: expected token TAB tag, got 'EU O'"),
     ("wnut17", {"wnut17train__conll": "EU\tB-LOC\n"}, "line 1: expected a BIO tag: O, B-corporation.*got 'B-LOC'"),
 ]  # fmt: skip

@@ -496,6 +496,10 @@ def test_what_matches_nothing_is_refused_with_what_there_is():
         (lambda: LoraConfig(lora_dropout=2), "lora_dropout must be a number between 0 and 1"),
         (lambda: LoraConfig(bias="some"), "bias must be one of 'none', 'all', 'lora_only'"),
         (lambda: LoraConfig(target_modules=[1]), "target_modules must be a list of names"),
+        (lambda: LoraConfig(target_modules=[]), r"target_modules=\[\] would change no module; None means the defaults"),
+        (lambda: AdapterConfig(target_modules=()), r"target_modules=\[\] would change no module"),
+        (lambda: LoraConfig(layers_to_transform=[]), r"layers_to_transform=\[\] would change no layer; None means all"),
+        (lambda: AdaLoraConfig(total_step=9, layers_to_transform=()), "would change no layer"),
         (lambda: LoraConfig(init_lora_weights="pissa"), "init_lora_weights must be one of"),
         (lambda: AdaLoraConfig(), "total_step, the optimizer steps"),
         (lambda: AdaLoraConfig(total_step=9, target_r=20), "must not be above init_r=12"),
@@ -526,11 +530,93 @@ def test_two_adapters_merging_what_cannot_be_and_tied_weights_are_refused():
     gpt = get_peft_model(GPT2LMHeadModel(GPT2Config(**GPT_SIZES)), LoraConfig(target_modules=["wte"]))
     with pytest.raises(ValueError, match="another module has the same weight"):
         gpt.merge_adapter()
+
+
+@pytest.mark.parametrize("position, dtype", [(-1, minitorch.float32), (0, minitorch.float32), (-1, minitorch.float16)])
+def test_a_merge_that_is_refused_changes_no_layer(position, dtype):
+    model = get_peft_model(bert().to(dtype), LoraConfig(init_lora_weights=False))
+    layers = [p for name, p in model.named_parameters() if "lora_A" in name]
+    assert len(layers) == 4
+    broken = float("nan") if dtype == minitorch.float32 else 6e4  # 8 * 6e4 is more than float16 holds
     with minitorch.no_grad():
+        layers[position].fill_(broken)
+        [p for name, p in model.named_parameters() if "lora_B" in name][position].fill_(1.0)
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    for _ in range(2):
+        with pytest.raises(ValueError, match=r"layer\.[01]\..*: the merged weight is not finite; nothing was merged"):
+            model.merge_adapter(safe_merge=True)
+    with pytest.raises(RuntimeError, match="not merged"):
         model.unmerge_adapter()
-        next(p for name, p in model.named_parameters() if "lora_A" in name).fill_(float("nan"))
-    with pytest.raises(ValueError, match="not finite"):
-        model.merge_adapter(safe_merge=True)
+    for name, parameter in model.named_parameters():
+        np.testing.assert_array_equal(parameter.detach().float().numpy(), before[name].float().numpy())
+    with minitorch.no_grad():
+        layers[position].fill_(0.1)
+    model.merge_adapter(safe_merge=True)
+    assert model.base_model.merged()
+
+
+@pytest.mark.parametrize("step", ["merge_adapter", "unmerge_adapter"])
+def test_merging_that_fails_on_the_way_changes_no_layer(step, monkeypatch):
+    model = get_peft_model(bert(), LoraConfig(init_lora_weights=False))
+    if step == "unmerge_adapter":
+        model.merge_adapter()
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    last = list(model.base_model.delta_layers().values())[-1]
+
+    def no_memory():
+        raise MemoryError
+
+    monkeypatch.setattr(last, "delta_weight", no_memory)
+    with pytest.raises(MemoryError):
+        getattr(model, step)()
+    for name, parameter in model.named_parameters():
+        np.testing.assert_array_equal(parameter.detach().numpy(), before[name].numpy())
+    monkeypatch.undo()
+    getattr(model, step)()
+    assert model.base_model.merged() == (step == "merge_adapter")
+
+
+def test_excluded_modules_are_left_out_though_target_modules_names_them():
+    def changed(**settings):
+        model = get_peft_model(bert(), LoraConfig(**settings))
+        return {name.rpartition(".")[2] for name in model.base_model.delta_layers()}, len(
+            model.base_model.delta_layers()
+        )
+
+    assert changed(target_modules=["query", "value"], exclude_modules=["value"]) == ({"query"}, 2)
+    assert changed(exclude_modules=["value"]) == ({"query"}, 2)
+    assert changed(target_modules=["query", "value"], exclude_modules=r".*\.0\..*") == ({"query", "value"}, 2)
+    assert changed(target_modules=["query"], exclude_modules=["key"]) == ({"query"}, 2)
+    assert changed(target_modules=r".*\.(query|key)", exclude_modules=["query"]) == ({"key"}, 2)
+    with pytest.raises(ValueError, match="target_modules: no module of .* matches 'nope'"):
+        changed(target_modules=["query", "nope"], exclude_modules=["query"])
+    for wanted in (["query"], r".*\.query"):
+        with pytest.raises(
+            ValueError, match=r"exclude_modules: \['query'\] leaves out all that target_modules matches, bert"
+        ):
+            changed(target_modules=wanted, exclude_modules=["query"])
+
+
+def test_an_adapter_that_is_a_pickle_is_refused_with_the_way_out(tmp_path):
+    """The lines that the message holds do convert it."""
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("safetensors.torch")
+    folder = tmp_path / "adapter"
+    model = get_peft_model(bert(), LoraConfig(init_lora_weights=False))
+    model.save_pretrained(folder)
+    tensors = load_safetensors(folder / "adapter_model.safetensors")
+    torch.save({name: torch.tensor(value.tolist()) for name, value in tensors.items()}, folder / "adapter_model.bin")
+    (folder / "adapter_model.safetensors").unlink()
+    base = bert()
+    names = list(base.state_dict())
+    with pytest.raises(
+        ValueError, match="adapter_model.bin only, a pickle of .* minitorch reads none. Convert it"
+    ) as refused:
+        PeftModel.from_pretrained(base, folder)
+    assert list(base.state_dict()) == names
+    lines = str(refused.value).split("\n\n")[1]
+    exec("\n".join(line.removeprefix("    ") for line in lines.splitlines()))
+    np.testing.assert_allclose(outputs(PeftModel.from_pretrained(base, folder)), outputs(model), atol=1e-6)
 
 
 def test_files_that_do_not_fit_are_refused(tmp_path):

@@ -217,6 +217,7 @@ def test_errors_of_a_call(bert, gpt2):
     tokenizer = Tokenizer.from_pretrained(bert)
     for call, error, words in (
         (lambda: tokenizer([]), ValueError, "there is no text to make a batch of"),
+        (lambda: tokenizer.pad([]), ValueError, "pad: there are no features, and a batch has at least one"),
         (lambda: tokenizer(["a", None]), TypeError, "a list of texts is expected, got in it None"),
         (lambda: tokenizer(["a", 3]), TypeError, "a list of texts is expected, got in it 3"),
         (lambda: tokenizer.features("a"), TypeError, "a list of texts is expected, got the text 'a'"),

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 import minitorch
 from minitorch import nn, optim
 from minitorch.nn import functional as F
-from minitorch.text.batches import LengthBatches, batches, pad, text_batches
+from minitorch.text.batches import LengthBatches, batches, pad, text_batches, widen
 from minitorch.training import average_of_runs, fit, parameter_groups, predict
 from minitorch.utils.data import DataLoader
 
@@ -155,6 +155,57 @@ def test_accumulation_counts_what_a_language_model_predicts():
     np.testing.assert_allclose([r["loss"] for r in first], [r["loss"] for r in second], rtol=1e-5)
 
 
+class Spans(nn.Module):
+    """Where a span begins, by (B, T) scores; -1 for rows without one. Its labels do not have the name `labels`."""
+
+    def __init__(self):
+        super().__init__()
+        self.embeddings = nn.Embedding(20, 8)
+        self.head = nn.Linear(8, 1)
+
+    def forward(self, input_ids, starts, attention_mask=None):
+        logits = self.head(self.embeddings(input_ids))[..., 0]
+        if attention_mask is not None:
+            logits = logits.masked_fill(attention_mask == 0, -1e9)
+        return Output(F.cross_entropy(logits, starts, ignore_index=-1), logits)
+
+
+class CountedSpans(Spans):
+    def count_labels(self, batch):
+        return int((batch["starts"] != -1).sum().item())
+
+
+@pytest.mark.parametrize("adapted", [False, True])
+def test_accumulation_counts_what_the_model_says_its_loss_is_a_mean_of(adapted):
+    from minitorch.peft import LoraConfig, get_peft_model
+
+    rows = [{"input_ids": row["input_ids"], "starts": i % len(row["input_ids"])} for i, row in enumerate(examples(9))]
+    for i in (0, 1, 3, 4, 5):
+        rows[i]["starts"] = -1
+    parts, whole = [pad(rows[:3]), pad(rows[3:6]), pad(rows[6:])], [pad(rows)]  # with 1, 0 and 3 labels
+
+    def run(data, make, **options):
+        def made():
+            if not adapted:
+                return make()
+            model = get_peft_model(make(), LoraConfig(r=2, target_modules=["head"], modules_to_save=[]))
+            assert hasattr(model, "count_labels") == (make is CountedSpans)
+            return model
+
+        model, history = train(data, made, optimizer=optim.SGD, clip=None, **options)
+        return weights(model), [record["loss"] for record in history]
+
+    large, losses = run(whole, CountedSpans)
+    small, same = run(parts, CountedSpans, accumulate=3)
+    assert same == pytest.approx(losses, rel=1e-5)
+    for name, value in large.items():
+        np.testing.assert_allclose(small[name], value, rtol=1e-5, atol=1e-7)
+    # by rows, as without count_labels, and with a loss that is not the model's own, of which the model knows nothing
+    for make, loss in ((Spans, None), (CountedSpans, lambda model, batch: model(**batch).loss)):
+        other = run([parts[0], parts[2]], make, accumulate=2, loss=loss)[1]
+        assert other[0] != pytest.approx(losses[0], rel=1e-3)
+
+
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_batches_in_which_every_label_is_left_out_teach_nothing(accumulate):
     data, empty = [pad(examples(8, seed)) for seed in range(2)], pad(examples(4))
@@ -218,10 +269,39 @@ def test_errors(tmp_path):
         train([pad(examples())], patience=1, evaluate=lambda model: {"validation_f1": 1.0})
     with pytest.raises(ValueError, match="evaluate gives loss, the training's own figures: choose other names"):
         train([pad(examples())], evaluate=lambda model: {"loss": 1.0})
+    for epochs in (0, -1):
+        with pytest.raises(ValueError, match=f"epochs must be at least 1, got {epochs}"):
+            fit(Tagger(), [pad(examples())], epochs=epochs)
+    with pytest.raises(ValueError, match="a generator, does not say how many .* or optimizer and schedule"):
+        fit(Tagger(), (pad(examples()) for _ in range(2)), epochs=1)
+    _, history = train((pad(examples()) for _ in range(2)), epochs=1)
+    assert len(history) == 1
     model = Tagger()
     schedule = optim.lr_scheduler.linear_warmup_decay(optim.SGD(model.parameters(), lr=1.0), 1, 10)
     with pytest.raises(ValueError, match="a schedule sets the rates of its own optimizer"):
         fit(model, [pad(examples())], epochs=1, schedule=schedule)
+
+
+class Stream(minitorch.utils.data.IterableDataset):
+    def __iter__(self):
+        return iter(examples(4))
+
+
+def test_a_stream_does_not_know_its_length():
+    stream = DataLoader(Stream(), 2, collate_fn=pad)
+    with pytest.raises(ValueError, match="a DataLoader, does not say how many there are"):
+        fit(Tagger(), stream, epochs=1)
+    assert len(train(stream, epochs=2)[1]) == 2
+
+
+def test_adalora_is_not_captured_in_parts():
+    from minitorch.peft import AdaLoraConfig, get_peft_model
+
+    config = AdaLoraConfig(total_step=9, target_modules=["head"], modules_to_save=[])
+    model = get_peft_model(Tagger(), config)
+    with pytest.raises(ValueError, match="graph=True with accumulate=2: AdaLoRA reads the gradients after the step"):
+        fit(model, [pad(examples())] * 2, epochs=1, graph=True, accumulate=2)
+    fit(model, [pad(examples())] * 2, epochs=1, accumulate=2, progress=False)
 
 
 def test_a_score_that_is_not_a_number_is_an_error():
@@ -265,6 +345,10 @@ def test_parameter_groups_decay_matrices_and_slow_down_towards_the_input():
     assert rates["bert.embeddings.word_embeddings.weight"] == (0.125, 0.1)
     frozen = "bert.encoder.layer.0.intermediate.dense.weight"
     assert set(rates) == {name for name, _ in model.named_parameters()} - {frozen}
+    rests = parameter_groups(model, 1.0, head_lr=0)
+    assert {id(p) for group in rests if group["lr"] == 0 for p in group["params"]} == {
+        id(p) for name, p in model.named_parameters() if "encoder" not in name and "embeddings" not in name
+    }
 
 
 def test_the_schedule_is_transformers():
@@ -328,21 +412,63 @@ def test_pad():
         ]
     )
     assert batch["attention_mask"].tolist() == [[0, 1], [1, 0]] and batch["start_positions"].tolist() == [1, 0]
+    with pytest.raises(ValueError, match="pad: there are no features"):
+        pad([])
+
+
+class Words:
+    """A tokenizer that gives each text as many pieces as it has letters."""
+
+    pad = staticmethod(pad)
+
+    def features(self, texts, max_length=None):
+        return [{"input_ids": [1 + ord(letter) % 9 for letter in text]} for text in texts]
+
+
+@pytest.mark.parametrize("rows", [[[1, 0], [1, 1], [0, 0]], [[0.0, 1.0], [1.0, 0.0], [1.0, 1.0]], np.eye(3, 2)])
+def test_several_labels_of_a_text(rows):
+    from minitorch.models.bert import BertConfig, BertForSequenceClassification
+
+    texts = ["ab", "b", "abc"]
+    (batch,) = text_batches(Words(), texts, rows, shuffle=False)  # the longest first
+    assert batch["labels"].dtype == minitorch.float32
+    assert batch["labels"].tolist() == [list(rows[i]) for i in (2, 0, 1)]
+    wide = widen(batch, 8)
+    assert wide["input_ids"].shape == (3, 8) and wide["labels"].tolist() == batch["labels"].tolist()
+    (square,) = text_batches(Words(), ["ab", "ba"], [[1, 0], [0, 1]], shuffle=False)  # two labels and two pieces each
+    assert widen(square, 8)["labels"].tolist() == [[1, 0], [0, 1]]
+
+    minitorch.manual_seed(0)
+    config = BertConfig(vocab_size=30, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16)
+    model = BertForSequenceClassification(config).eval()
+    out = model(**batch)
+    expected = F.binary_cross_entropy_with_logits(out.logits, minitorch.tensor(np.array(rows, np.float32)[[2, 0, 1]]))
+    assert out.loss.item() == pytest.approx(expected.item(), rel=1e-6)
+    history = fit(model, text_batches(Words(), texts, rows), epochs=2, lr=1e-2, progress=False)
+    assert history[1]["loss"] < history[0]["loss"]
+
+
+@pytest.mark.parametrize("labels, words", [
+    (["good", "bad"], r"labels must be numbers, got 'good': give each class a number, as in label2id = \{'neg"),
+    ([["good"], ["bad"]], "labels must be numbers, got 'good'"),
+    (np.array(["good", "bad"], object), "labels must be numbers, got 'good'"),
+    ([[1, 0], [1]], "labels must be a finite number for each text, or for each text a row with as many numbers"),
+    ([1, None], "labels must be a finite number"),
+    ([1, float("nan")], "labels must be a finite number"),
+])  # fmt: skip
+def test_labels_that_are_none(labels, words):
+    with pytest.raises(ValueError, match=words):
+        text_batches(Words(), ["a", "b"], labels)
 
 
 def test_labels_of_a_regression_are_not_cut_to_whole_numbers():
-    class Words:
-        pad = staticmethod(pad)
-
-        def features(self, texts, max_length=None):
-            return [{"input_ids": [len(text)]} for text in texts]
-
     for labels in ([0.5, 2.0], [1, 0]):
-        (batch,) = text_batches(Words(), ["a", "bc"], labels, shuffle=False)
+        (batch,) = text_batches(Words(), ["a", "b"], labels, shuffle=False)
         assert batch["labels"].tolist() == labels and batch["labels"].is_floating_point() == (labels[0] == 0.5)
 
 
 def test_predict_keeps_the_order_and_the_lengths():
+    minitorch.manual_seed(0)
     model, data = Tagger(dropout=0.5), examples(30)
     model.train()
     logits = predict(model, data, pad, batch_size=4)
@@ -350,4 +476,4 @@ def test_predict_keeps_the_order_and_the_lengths():
     model.eval()
     for feature, row in zip(data, logits):
         expected = model(minitorch.tensor([feature["input_ids"]])).logits[0]
-        np.testing.assert_allclose(row.numpy(), expected.detach().numpy(), rtol=1e-6)
+        np.testing.assert_allclose(row.numpy(), expected.detach().numpy(), rtol=1e-5, atol=1e-7)

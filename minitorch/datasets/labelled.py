@@ -315,6 +315,8 @@ def banking77(split: str = "train", root: Root = None, *, check: bool = True) ->
         place = {name: i for i, name in enumerate(classes)}
         texts, labels = [], []
         for number, (text, name) in _rows(path, ["text", "category"]):
+            if not text.strip():
+                raise _malformed(path, number, "a text", text)
             if name not in place:
                 raise _malformed(path, number, f"a category of {names}", name)
             texts.append(text)
@@ -384,7 +386,7 @@ def _tagged(path: str, separator: str, kinds: Sequence[str]) -> Tagging:
             inside = False
             continue
         columns = line.rstrip().split(separator)
-        if len(columns) != 2:
+        if len(columns) != 2 or not columns[0].strip():
             raise _malformed(path, number, expected, line)
         token, tag = columns
         if tag not in known:

@@ -47,6 +47,8 @@ class PeftConfig:
             listed = isinstance(value, list) and all(isinstance(entry, str) and entry for entry in value)
             if not (value is None or listed or isinstance(value, str) and value and name != "modules_to_save"):
                 raise ValueError(f"{name} must be a list of names{other_than_list(name)}, got {value!r}")
+        if getattr(self, "target_modules", None) == []:
+            raise ValueError("target_modules=[] would change no module; None means the defaults of the model's family")
 
     def to_dict(self) -> dict[str, Any]:
         return {"peft_type": self.peft_type, **dataclasses.asdict(self)}
@@ -128,7 +130,8 @@ def find_modules(
     """{name: module} that `target_modules` names: a list of the ends of names, or one regular expression for the whole.
 
     "all-linear": every linear layer but the head. None: `defaults` of the model's family. An entry that no module
-    matches is an error, and so is a module of a kind that the method cannot change.
+    matches is an error, and so is a module of a kind that the method cannot change. `exclude_modules` wins over both,
+    and an entry may lose all of its modules to it, as in Hugging Face's peft; but some module has to be left.
     """
     wanted = config.target_modules or defaults.get(family(model))
     names = {name: module for name, module in model.named_modules() if name}
@@ -140,7 +143,6 @@ def find_modules(
         )
     free = [name for name in names if not any(is_inside(name, saved) for saved in config.modules_to_save or ())]
     excluded = getattr(config, "exclude_modules", None) or []
-    free = [name for name in free if not matches(name, excluded)]
     if wanted == "all-linear":
         heads = (*HEADS, "lm_head", "decoder")
         found = [n for n in free if is_linear(names[n]) and n.rpartition(".")[2] not in heads]
@@ -151,12 +153,16 @@ def find_modules(
     else:
         found = [name for name in free if matches(name, wanted)]
         unmatched = [suffix for suffix in wanted if not any(ends_with(name, suffix) for name in free)]
-    if unmatched or not found:
+    if unmatched:
         raise ValueError(
             f"target_modules: no module of {type(model).__name__} matches {', '.join(map(repr, unmatched))}"
-            f"{' (modules_to_save and exclude_modules left out)' if len(free) < len(names) else ''}; "
+            f"{' (modules_to_save left out)' if len(free) < len(names) else ''}; "
             f"there are {listing(name for name in possible if name in free)}"
         )
+    left = [name for name in found if not matches(name, excluded)]
+    if not left:
+        raise ValueError(f"exclude_modules: {excluded!r} leaves out all that target_modules matches, {listing(found)}")
+    free, found = [name for name in free if not matches(name, excluded)], left
     layers = getattr(config, "layers_to_transform", None)
     if layers is not None:
         layers = [layers] if isinstance(layers, int) else layers
@@ -208,25 +214,8 @@ class DeltaLayer(TunerLayer):
         self.merged = False
 
     def delta_weight(self):
-        """What merging adds to the base layer's weight, in its layout and dtype."""
+        """What merging adds to the base layer's weight, in its layout."""
         raise NotImplementedError
-
-    def merge(self, safe_merge: bool = False) -> None:
-        if self.merged:
-            raise RuntimeError("the adapter is merged already; unmerge_adapter() takes it out again")
-        with no_grad():
-            delta = self.delta_weight()
-            if safe_merge and not bool(delta.isfinite().all()):
-                raise ValueError("the adapter's weights are not finite: nothing was merged")
-            self.base_layer.weight += delta.to(self.base_layer.weight.dtype)
-        self.merged = True
-
-    def unmerge(self) -> None:
-        if not self.merged:
-            raise RuntimeError("the adapter is not merged, so it cannot be unmerged; merge_adapter() merges it")
-        with no_grad():
-            self.base_layer.weight -= self.delta_weight().to(self.base_layer.weight.dtype)
-        self.merged = False
 
     def adds(self) -> bool:
         """Whether forward has to add something to the base layer's output."""
@@ -322,19 +311,42 @@ class Tuner(nn.Module):
             raise NotImplementedError(f"{type(self.settings).__name__} cannot be merged: {self.not_mergeable}")
         return found
 
+    @no_grad()
     def merge(self, safe_merge: bool = False) -> None:
+        """Add what the layers have learnt to their weights: to all of them or, where that fails, to none."""
+        if self.merged():
+            raise RuntimeError("the adapter is merged already; unmerge_adapter() takes it out again")
         layers = self.delta_layers()
         shared = [name for name, layer in layers.items() if is_shared(self.model, layer.base_layer.weight)]
         if shared:
             raise ValueError(
                 f"{', '.join(shared)}: another module has the same weight, and merging would change it, too"
             )
-        for layer in layers.values():
-            layer.merge(safe_merge)
+        deltas = self.deltas(layers)
+        if safe_merge:
+            sums = ((name, layer.base_layer.weight + deltas[name]) for name, layer in layers.items())
+            broken = [name for name, weight in sums if not bool(weight.isfinite().all())]
+            if broken:
+                raise ValueError(f"{', '.join(broken)}: the merged weight is not finite; nothing was merged")
+        for name, layer in layers.items():
+            layer.base_layer.weight += deltas[name]
+            layer.merged = True
 
+    @no_grad()
     def unmerge(self) -> None:
-        for layer in self.delta_layers().values():
-            layer.unmerge()
+        """Subtract it again, from all weights or from none."""
+        layers = self.delta_layers()
+        if not self.merged():
+            raise RuntimeError("the adapter is not merged, so it cannot be unmerged; merge_adapter() merges it")
+        deltas = self.deltas(layers)
+        for name, layer in layers.items():
+            layer.base_layer.weight -= deltas[name]
+            layer.merged = False
+
+    def deltas(self, layers: dict[str, DeltaLayer]) -> dict[str, Any]:
+        """The changes of all weights, in their dtypes: at hand before the first weight changes, since they take memory
+        that may not be there."""
+        return {name: layer.delta_weight().to(layer.base_layer.weight.dtype) for name, layer in layers.items()}
 
     def merged(self) -> bool:
         return any(getattr(module, "merged", False) for module in self.model.modules())

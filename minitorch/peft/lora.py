@@ -49,7 +49,8 @@ class LoraConfig(PeftConfig):
 
     r: the rank. lora_alpha: the addition is scaled by lora_alpha / r, with use_rslora by lora_alpha / sqrt(r).
     target_modules: the ends of the names of the linear layers and embeddings to change, or a regular expression for
-    whole names, or "all-linear"; by default BERT's query and value, GPT-2's c_attn. exclude_modules: not these.
+    whole names, or "all-linear"; by default BERT's query and value, GPT-2's c_attn. exclude_modules: not these, though
+    target_modules names them.
     lora_dropout: of the input of A. bias: which biases learn as well, "none", "all", "lora_only".
     layers_to_transform: only the layers of these numbers. rank_pattern, alpha_pattern: {end of a name or regular
     expression: another r or lora_alpha}. fan_in_fan_out: weights are (in, out), as in GPT-2; found out by itself.
@@ -78,6 +79,9 @@ class LoraConfig(PeftConfig):
         check_number("lora_dropout", self.lora_dropout, 0, 1)
         check_choice("bias", self.bias, ("none", "all", "lora_only"))
         check_choice("init_lora_weights", self.init_lora_weights, (True, False, "gaussian"))
+        layers = self.layers_to_transform
+        if not (layers is None or isinstance(layers, int) or layers):
+            raise ValueError(f"layers_to_transform={layers!r} would change no layer; None means all of them")
         for name in ("rank_pattern", "alpha_pattern"):
             if not isinstance(getattr(self, name) or {}, dict):
                 raise ValueError(f"{name} must be a dictionary, got {getattr(self, name)!r}")

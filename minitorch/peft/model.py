@@ -15,6 +15,7 @@ from contextlib import contextmanager
 
 from minitorch import nn
 from minitorch.serialization import load_safetensors, save_safetensors
+from minitorch.utils import hub
 from minitorch.utils.hub import read_json, resolve
 
 from .adalora import AdaLoraModel
@@ -25,7 +26,7 @@ from .frozen import FrozenModel
 from .lora import LoraModel
 from .prefix import PrefixModel
 
-CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+CONFIG, WEIGHTS, PICKLED = "adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"
 TUNERS: dict[str, type[Tuner]] = {
     tuner.config_class.peft_type: tuner
     for tuner in (LoraModel, AdaLoraModel, AdapterModel, PrefixModel, BitFitModel, FrozenModel)
@@ -87,7 +88,10 @@ class PeftModel(nn.Module):
     # ---- in and out of the weights -------------------------------------------------------------------------------
 
     def merge_adapter(self, safe_merge: bool = False) -> None:
-        """Add LoRA's matrices to the weights: the same outputs without their cost. Not for training."""
+        """Add LoRA's matrices to the weights: the same outputs without their cost. Not for training.
+
+        safe_merge: a ValueError if a weight would not be finite. Whatever fails, no weight has changed.
+        """
         self.base_model.merge(safe_merge)
 
     def unmerge_adapter(self) -> None:
@@ -140,7 +144,11 @@ class PeftModel(nn.Module):
     def from_pretrained(cls, model, folder_or_hub_id, *, is_trainable=False) -> "PeftModel":
         """`model` with the adapter of a folder or hub id in it; in evaluation mode, and frozen unless is_trainable."""
         config = read_config(folder_or_hub_id, inference_mode=not is_trainable)
-        weights = resolve(folder_or_hub_id, WEIGHTS)
+        try:
+            weights = resolve(folder_or_hub_id, WEIGHTS)
+        except hub.MissingFile:
+            refuse_pickle(folder_or_hub_id)
+            raise
         tensors = load_safetensors(weights)
         check_sizes(config, tensors, weights)
         peft_model = cls(model, config)
@@ -166,6 +174,28 @@ def read_config(folder_or_hub_id, **changes) -> PeftConfig:
         return TUNERS[kind].config_class.from_dict({**values, **changes})
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
+
+
+def refuse_pickle(folder_or_hub_id) -> None:
+    """An error that says how to convert adapter_model.bin, where there is one."""
+    if not hub.exists(folder_or_hub_id, PICKLED):
+        return
+    source = os.fspath(folder_or_hub_id)
+    folder, fetch = os.path.expanduser(source), ""
+    if not os.path.isdir(folder):
+        folder = source.rpartition("/")[2]
+        fetch = f"    from huggingface_hub import snapshot_download\n    snapshot_download({source!r}, local_dir={folder!r})\n"
+    raise ValueError(
+        f"{source} has its weights in {PICKLED} only, a pickle of Python objects. Loading one can run any code, so "
+        "minitorch reads none. Convert it once, where PyTorch and safetensors are installed:\n\n"
+        f"{fetch}"
+        "    import torch\n"
+        "    from safetensors.torch import save_file\n"
+        f'    tensors = torch.load({os.path.join(folder, PICKLED)!r}, map_location="cpu", weights_only=True)\n'
+        "    tensors = {name: tensor.clone().contiguous() for name, tensor in tensors.items()}\n"
+        f"    save_file(tensors, {os.path.join(folder, WEIGHTS)!r}, metadata={{'format': 'pt'}})\n\n"
+        f"and load {folder!r}"
+    )
 
 
 def check_sizes(config, tensors, path) -> None:

@@ -7,6 +7,8 @@ pools that are sorted by length, little.
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import numpy as np
+
 import minitorch
 from minitorch import Tensor
 from minitorch.utils.data import DataLoader, Sampler
@@ -51,8 +53,11 @@ def pad(features: Sequence[dict[str, Any]], pad_id: int = 0) -> dict[str, Tensor
     """A batch: each feature padded to the longest; `attention_mask` is 0 where there is padding.
 
     features: {"input_ids": [...], ...}. Lists, one entry for each token, are padded on the right: input_ids with pad_id,
-    labels with -100, all others with 0. Numbers, as a text's label, stay as they are.      -> (B, T) or (B,) each
+    labels with -100, all others with 0. Numbers, as a text's label, and tensors stay as they are.
+    -> (B, T), (B,) or, of tensors, (B, ...) each
     """
+    if not features:
+        raise ValueError("pad: there are no features, and a batch has at least one")
     length = max(len(feature["input_ids"]) for feature in features)
     fill = {"input_ids": pad_id, "labels": IGNORE}
     batch = {}
@@ -69,13 +74,15 @@ def pad(features: Sequence[dict[str, Any]], pad_id: int = 0) -> dict[str, Tensor
 
 def widen(batch: dict[str, Tensor], multiple: int, most: int | None = None, pad_id: int = 0) -> dict[str, Tensor]:
     """The same batch, padded further: its length becomes a multiple of `multiple`, but at most `most`, so that batches come
-    in few lengths. Tensors of the shape of input_ids, (B, T), are filled up as `pad` does."""
+    in few lengths. Tensors of the shape of input_ids, (B, T), are filled up as `pad` does; labels that are not integers
+    belong to the text, not to its tokens, and are not."""
     before = batch["input_ids"].shape[1]
     length = max(before, min(-(-before // multiple) * multiple, most or before + multiple))
     fill = {"input_ids": pad_id, "labels": IGNORE}
 
     def wider(name: str, t: Tensor) -> Tensor:
-        if t.shape[:2] != batch["input_ids"].shape or length == before:
+        of_text = name == "labels" and t.is_floating_point()
+        if t.shape[:2] != batch["input_ids"].shape or of_text or length == before:
             return t
         return minitorch.cat([t, t.new_full((len(t), length - before, *t.shape[2:]), fill.get(name, 0))], 1)
 
@@ -83,17 +90,38 @@ def widen(batch: dict[str, Tensor], multiple: int, most: int | None = None, pad_
 
 
 def text_batches(
-    tokenizer: Any, texts: Sequence[str], labels: Sequence[float], *, batch_size: int = 32, shuffle: bool = True,
-    max_length: int | None = None,
+    tokenizer: Any, texts: Sequence[str], labels: Sequence[float] | Sequence[Sequence[float]], *, batch_size: int = 32,
+    shuffle: bool = True, max_length: int | None = None,
 ) -> DataLoader:  # fmt: skip
-    """Labelled texts as batches for `training.fit`."""
+    """Labelled texts as batches for `training.fit`.
+
+    labels: for each text a class, a whole number; or a number to predict; or a row, 0 or 1 for each class, (N, classes).
+    """
     if len(texts) != len(labels):
         raise ValueError(f"there are {len(texts)} texts and {len(labels)} labels: one label for each text is expected")
-    number = int if all(int(label) == label for label in labels) else float  # of a regression: parts of one, too
+    columns = label_column(labels)
     features = tokenizer.features(texts, max_length=max_length)
-    return batches(
-        [{**f, "labels": number(label)} for f, label in zip(features, labels)], tokenizer.pad, batch_size, shuffle
-    )
+    return batches([{**f, "labels": label} for f, label in zip(features, columns)], tokenizer.pad, batch_size, shuffle)
+
+
+def label_column(labels: Sequence) -> list:
+    """Labels as `pad` takes them: integers, floats where one is not whole (a regression), or float tensors for rows."""
+    try:
+        values = np.array(labels)
+    except ValueError:  # rows of different lengths
+        values = np.array(None)
+    if text := next((str(label) for label in values.flat if isinstance(label, str)), None):
+        raise ValueError(
+            f"labels must be numbers, got {text!r}: give each class a number, as in label2id = {{'negative': 0, "
+            "'positive': 1}, and take label2id[label]"
+        )
+    if values.dtype.kind not in "biuf" or values.ndim not in (1, 2) or not np.isfinite(values).all():
+        raise ValueError(
+            "labels must be a finite number for each text, or for each text a row with as many numbers as there are classes"
+        )
+    if values.ndim == 2:  # floats even where all are whole: that is how a model tells them from classes
+        return [minitorch.tensor(row) for row in values.astype(np.float32)]
+    return values.astype(np.int64 if (values == np.floor(values)).all() else np.float64).tolist()
 
 
 def batches(features: list[dict], pad: Callable, batch_size: int = 32, shuffle: bool = True) -> DataLoader:
