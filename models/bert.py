@@ -521,6 +521,10 @@ class BertForQuestionAnswering(BertPreTrainedModel):
             loss = (losses[0] + losses[1]) / 2
         return QuestionAnsweringModelOutput(loss, start, end, out.hidden_states, out.attentions)
 
+    def count_labels(self, batch):
+        """Over how many answers a batch's loss is the mean, which training.fit weighs it by."""
+        return int((batch["start_positions"] < batch["input_ids"].shape[1]).sum().item())
+
     def _loss(self, logits, positions):
         B, T = logits.shape
         positions = positions.reshape(-1).clamp(0, T)

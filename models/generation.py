@@ -112,7 +112,7 @@ def beam_search(
 def warp(scores, temperature=1.0, top_k=None, top_p=None):
     """The scores to draw from: divided by the temperature, then only the top k, of them only the top p. (N, V)"""
     scores = scores if temperature == 1 else scores / temperature
-    scores = scores if top_k is None else keep_top_k(scores, top_k)
+    scores = keep_top_k(scores, top_k) if top_k else scores
     return scores if top_p is None else keep_top_p(scores, top_p)
 
 
@@ -162,7 +162,7 @@ def check_search(start, max_new_tokens):
 def check_sampling(temperature, top_k, top_p):
     if not temperature > 0:
         raise ValueError(f"temperature must be above 0, got {temperature}; do_sample=False is the limit at 0")
-    if top_k is not None and top_k < 1:
-        raise ValueError(f"top_k must be at least 1, got {top_k}; None keeps every token")
+    if top_k is not None and top_k < 0:
+        raise ValueError(f"top_k must be at least 1, got {top_k}; None or 0 keeps every token")
     if top_p is not None and not 0 < top_p <= 1:
         raise ValueError(f"top_p must be in (0, 1], got {top_p}; None keeps every token")

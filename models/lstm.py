@@ -136,11 +136,21 @@ class LSTMForCausalLM(LSTMPreTrainedModel):
         if labels is not None:
             B, T, V = logits.shape
             check_labels("labels", labels, (B, T), V, "vocab_size", ignore=True)
-            following = minitorch.cat([labels[:, 1:], minitorch.full_like(labels[:, :1], IGNORE)], dim=1)
-            if attention_mask is not None:
-                following = following.masked_fill(F.pad(attention_mask[:, 1:], (0, 1)) == 0, IGNORE)
+            following = self._following(labels, attention_mask)
             loss = F.cross_entropy(logits.reshape(B * T, V), following.reshape(B * T), ignore_index=IGNORE)
         return CausalLMOutput(loss, logits, out.state)
+
+    def _following(self, labels, attention_mask):
+        """What each token is to predict, (B, T): the one that follows; nothing at a row's end and before padding."""
+        following = minitorch.cat([labels[:, 1:], minitorch.full_like(labels[:, :1], IGNORE)], dim=1)
+        if attention_mask is not None:
+            following = following.masked_fill(F.pad(attention_mask[:, 1:], (0, 1)) == 0, IGNORE)
+        return following
+
+    def count_labels(self, batch):
+        """Over how many predicted tokens a batch's loss is the mean, which training.fit weighs it by."""
+        following = self._following(batch["labels"], batch.get("attention_mask"))
+        return int((following != IGNORE).sum().item())
 
     @minitorch.no_grad()
     def generate(
@@ -153,6 +163,8 @@ class LSTMForCausalLM(LSTMPreTrainedModel):
         below 1, flattened by one above it. num_beams > 1: a search for the most probable continuation as a whole.
         """
         generation.check_search(input_ids, max_new_tokens)
+        if num_beams < 1:
+            raise ValueError(f"num_beams must be at least 1, got {num_beams}")
         if do_sample and num_beams > 1:
             raise ValueError("do_sample=True draws tokens, num_beams > 1 searches: choose one of them")
         if not do_sample and (temperature, top_k, top_p) != (1.0, None, None):

@@ -37,14 +37,23 @@ class ModelOutput:
     """Results by name, or by position among those that are not None."""
 
     def to_tuple(self):
-        values = (getattr(self, field.name) for field in dataclasses.fields(self))
-        return tuple(value for value in values if value is not None)
+        return tuple(getattr(self, name) for name in self.keys())
 
     def __getitem__(self, key):
         return getattr(self, key) if isinstance(key, str) else self.to_tuple()[key]
 
+    def keys(self):
+        """The names of those that are not None; dict(output) gives them with their values."""
+        return [field.name for field in dataclasses.fields(self) if getattr(self, field.name) is not None]
+
+    def values(self):
+        return list(self.to_tuple())
+
+    def items(self):
+        return list(zip(self.keys(), self.values()))
+
     def __contains__(self, name):
-        return name in [field.name for field in dataclasses.fields(self)] and getattr(self, name) is not None
+        return name in self.keys()
 
 
 class PreTrainedConfig:
@@ -105,6 +114,8 @@ def read_labels(id2label):
         labels = {}
     if sorted(labels) != list(range(len(labels))) or not labels:
         raise ValueError(f"id2label must name the classes 0, 1, ..., got {id2label!r}")
+    if len(set(labels.values())) < len(labels):
+        raise ValueError(f"id2label must give every class a name of its own, got {id2label!r}")
     return dict(sorted(labels.items()))
 
 
@@ -117,6 +128,8 @@ def complete_labels(config):
         labels = {number: name for name, number in config.label2id.items()}
         if len(labels) < len(config.label2id):
             raise ValueError(f"label2id must give every name a number of its own, got {config.label2id!r}")
+        if sorted(labels) != list(range(len(labels))):
+            raise ValueError(f"label2id must give the names the numbers 0, 1, ..., got {config.label2id!r}")
     labels = None if labels is None else read_labels(labels)
     if labels is not None and n not in (None, len(labels)):
         if any(name != f"LABEL_{number}" for number, name in labels.items()):
@@ -314,6 +327,10 @@ class PreTrained(nn.Module):
 
     # ---- saving --------------------------------------------------------------------------------------------------
 
+    def file_state(self):
+        """The weights, by the names that they have in files."""
+        return self.state_dict()
+
     def save_pretrained(self, folder, max_shard_size="5GB", tokenizer=None):
         """Write config.json and model.safetensors, and the tokenizer's files, for from_pretrained here and Hugging Face's.
 
@@ -327,7 +344,7 @@ class PreTrained(nn.Module):
         folder = os.path.abspath(os.path.expanduser(os.fspath(folder)))
         if os.path.exists(folder) and not os.path.isdir(folder):
             raise NotADirectoryError(f"{folder!r} is a file: give the name of a folder")
-        state = self.state_dict()
+        state = self.file_state()
         groups = tied_groups(state)
         state = {name: value.detach() for name, value in state.items() if groups[name] == name}  # tied ones once
         shards = split(state, most)
@@ -419,7 +436,9 @@ def read_weights(name_or_folder):
         return load_safetensors(path)
     index = find(name_or_folder, INDEX)
     if index is None:
-        refuse_pickle(name_or_folder)
+        from minitorch.utils import hub
+
+        hub.refuse_pickle(name_or_folder, PICKLED, WEIGHTS)
         index = resolve(name_or_folder, WEIGHTS)  # an error that says what is there
     shards = read_json(index).get("weight_map")
     if not isinstance(shards, dict) or not shards or not all(is_shard(name) for name in shards.values()):
@@ -440,31 +459,6 @@ def read_weights(name_or_folder):
 
 def is_shard(name):
     return isinstance(name, str) and name.endswith(".safetensors") and os.path.basename(name) == name
-
-
-def refuse_pickle(name_or_folder):
-    from minitorch.utils import hub
-
-    if not any(hub.exists(name_or_folder, name) for name in (PICKLED, PICKLED + ".index.json")):
-        return
-    source = folder = os.fspath(name_or_folder)
-    fetch = ""
-    if not os.path.isdir(os.path.expanduser(source)):
-        folder = source.rpartition("/")[2]
-        fetch = f"    from huggingface_hub import snapshot_download\n    snapshot_download({source!r}, local_dir={folder!r})\n"
-    raise ValueError(
-        f"{source} has its weights in {PICKLED} only, a pickle of Python objects. Loading one can run any code, so "
-        "minitorch reads none. Convert it once, where PyTorch and safetensors are installed:\n\n"
-        f"{fetch}"
-        "    import glob, torch\n"
-        "    from safetensors.torch import save_file\n"
-        "    tensors = {}\n"
-        f"    for file in glob.glob({folder + '/pytorch_model*.bin'!r}):\n"
-        '        tensors.update(torch.load(file, map_location="cpu", weights_only=True))\n'
-        "    tensors = {name: tensor.clone().contiguous() for name, tensor in tensors.items()}\n"
-        f"    save_file(tensors, {folder + '/' + WEIGHTS!r}, metadata={{'format': 'pt'}})\n\n"
-        f"and load {folder!r}"
-    )
 
 
 def tied_groups(state):

@@ -92,6 +92,7 @@ class Bottleneck(nn.Module):
 
 
 BLOCKS = {"basic": BasicBlock, "bottleneck": Bottleneck}
+OTHER = "minitorch-resnet"  # the model_type of networks that Hugging Face's ResNet cannot be
 
 
 @dataclass
@@ -132,8 +133,17 @@ class ResNetConfig:
             if len(self.id2label) != self.num_classes:
                 raise ValueError(f"num_classes={self.num_classes}, but id2label names {len(self.id2label)} classes")
 
+    def is_plain(self):
+        """Whether Hugging Face's ResNet can be this network."""
+        return not (self.small_images or any(self.replace_stride_with_dilation)) and (
+            (self.groups, self.width_per_group) == (1, 64)
+        )
+
     def to_dict(self):
-        """A dictionary for config.json, which from_dict() reads."""
+        """A dictionary for config.json, which from_dict() reads, and where the network allows it Hugging Face's class.
+
+        It gives other networks another model_type, so that they are refused there instead of taken for plain ones.
+        """
         if self.norm_layer is not nn.BatchNorm2d:
             raise ValueError(
                 f"only a ResNet with BatchNorm2d can be saved with its configuration, not {self.norm_layer}"
@@ -141,7 +151,24 @@ class ResNetConfig:
         values = {
             field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.name != "norm_layer"
         }
-        return {"model_type": "resnet", **values, "block": next(k for k, v in BLOCKS.items() if v is self.block)}
+        values["block"] = next(k for k, v in BLOCKS.items() if v is self.block)
+        if not self.is_plain():
+            return {"model_type": OTHER, **values}
+        theirs = {
+            "architectures": ["ResNetForImageClassification"],
+            "num_channels": self.in_channels,
+            "embedding_size": self.width,
+            "hidden_sizes": [self.width * self.block.expansion * 2**i for i in range(4)],
+            "depths": self.layers,
+            "layer_type": values["block"],
+            "hidden_act": "relu",
+            "downsample_in_first_stage": False,
+            "downsample_in_bottleneck": False,
+            "num_labels": self.num_classes,
+        }
+        if self.id2label is not None:
+            theirs["label2id"] = {name: number for number, name in self.id2label.items()}
+        return {"model_type": "resnet", **theirs, **values}
 
     @classmethod
     def from_dict(cls, values):
@@ -256,10 +283,15 @@ class ResNet(PreTrained):
 
         The weights are named as torchvision's or as Hugging Face's ResNetForImageClassification's. Where config.json is
         not one that `save_pretrained` wrote, their shapes tell which network it is. config_overrides: num_classes=10
-        begins `fc` anew, with a warning; in_channels=1 or 3 also takes a network for colour to grey images, and back.
+        (or num_labels=10) begins `fc` anew, with a warning; in_channels=1 or 3 also takes a network for colour to grey images, and back.
         """
         weights = read_weights(name_or_folder)
         fresh = dict(config_overrides)
+        if fresh.get("num_labels") is not None:  # Hugging Face's name
+            fresh["num_classes"] = fresh.pop("num_labels")
+        known = [field.name for field in dataclasses.fields(cls.config_class)]
+        if unknown := [name for name in fresh if name not in known]:
+            raise TypeError(f"ResNetConfig has no setting {', '.join(unknown)}; it has {', '.join(known)}")
         if config is None:
             config = cls.read_config(name_or_folder, weights)
         if fresh.get("id2label"):
@@ -291,7 +323,7 @@ class ResNet(PreTrained):
             except FileNotFoundError:
                 pass
         kind = values.get("model_type", "resnet")
-        if kind != "resnet":
+        if kind not in ("resnet", OTHER):
             raise ValueError(
                 f"{cls.__name__}: {name_or_folder}'s config.json says model_type {kind!r}, expected 'resnet'"
             )
@@ -308,6 +340,11 @@ class ResNet(PreTrained):
         if isinstance(values.get("id2label"), dict) and len(values["id2label"]) == config.num_classes:
             config = dataclasses.replace(config, id2label=values["id2label"])
         return config
+
+    def file_state(self):
+        """Under Hugging Face's names, if its ResNet can be this network; the others' files have torchvision's."""
+        state = self.state_dict()
+        return {to_hugging_face(name): value for name, value in state.items()} if self.config.is_plain() else state
 
     def forward(self, x):
         x = self.maxpool(self.relu(self.bn1(self.conv1(x))))  # (B, 64, 56, 56)
@@ -330,6 +367,20 @@ HUGGING_FACE = (  # their names -> torchvision's
     (r"\.layer\.(\d)\.normalization\.", lambda found: f".bn{int(found[1]) + 1}."),
     (r"^classifier\.1\.", "fc."),
 )
+PARTS = {"conv": "convolution", "bn": "normalization"}
+
+
+def to_hugging_face(name):
+    """layer1.0.bn2.weight -> resnet.encoder.stages.0.layers.0.layer.1.normalization.weight"""
+    stem = re.fullmatch(r"(conv|bn)1\.(\w+)", name)
+    block = re.fullmatch(r"layer(\d)\.(\d+)\.(.*)", name)
+    if stem:
+        return f"resnet.embedder.embedder.{PARTS[stem[1]]}.{stem[2]}"
+    if not block:
+        return re.sub(r"^fc\.", "classifier.1.", name)
+    inside = re.sub(r"^(conv|bn)(\d)\.", lambda found: f"layer.{int(found[2]) - 1}.{PARTS[found[1]]}.", block[3])
+    inside = re.sub(r"^downsample\.(\d)\.", lambda found: f"shortcut.{list(PARTS.values())[int(found[1])]}.", inside)
+    return f"resnet.encoder.stages.{int(block[1]) - 1}.layers.{block[2]}.{inside}"
 
 
 def read_weights(name_or_folder):

@@ -318,7 +318,7 @@ def test_the_cache_saves_the_work(model):
     ({"input_ids": np.zeros(4, int)}, r"\(B, S\).*got \(4,\)"),
     ({"do_sample": True, "temperature": 0.0}, "temperature must be above 0, got 0.0; do_sample=False"),
     ({"do_sample": True, "temperature": math.nan}, "temperature must be above 0"),
-    ({"do_sample": True, "top_k": 0}, "top_k must be at least 1, got 0"),
+    ({"do_sample": True, "top_k": -1}, "top_k must be at least 1, got -1; None or 0 keeps"),
     ({"do_sample": True, "top_p": 0.0}, r"top_p must be in \(0, 1\], got 0.0"),
     ({"do_sample": True, "top_p": 1.1}, r"top_p must be in \(0, 1\], got 1.1"),
     ({"temperature": 0.5}, "add do_sample=True"),

@@ -5,6 +5,7 @@ import pytest
 from minitorch.models.lstm import LSTMConfig, LSTMForCausalLM, LSTMForSequenceClassification
 
 import minitorch
+from minitorch.training import fit
 
 LENGTHS = [4, 9, 1, 6]
 SMALL = {"vocab_size": 30, "embedding_size": 7, "hidden_size": 5, "num_layers": 2}
@@ -104,6 +105,28 @@ def test_a_language_model_predicts_the_token_that_follows(tied):
     p = out.logits.log_softmax(-1).detach().numpy()
     terms = [-p[b, t, ids[b, t + 1].item()] for b, length in enumerate(LENGTHS) for t in range(length - 1)]
     assert out.loss.item() == pytest.approx(np.mean(terms), abs=1e-5)
+
+
+def test_accumulated_batches_with_padding_are_one_large_batch():
+    rows = [[1, 2, 3, 4, 5, 6], [2, 3, 4], [5, 6, 1], [4, 3]]
+
+    def batch(rows):
+        T = max(map(len, rows))
+        ids = minitorch.tensor([row + [0] * (T - len(row)) for row in rows])
+        mask = minitorch.tensor([[1] * len(row) + [0] * (T - len(row)) for row in rows])
+        return {"input_ids": ids, "attention_mask": mask, "labels": ids}
+
+    results = []
+    for data, accumulate in (([batch(rows)], 1), ([batch(rows[:1] + rows[3:]), batch(rows[1:3])], 2)):
+        minitorch.manual_seed(0)
+        model = LSTMForCausalLM(LSTMConfig(vocab_size=9, embedding_size=6, hidden_size=6, dropout=0.0))
+        assert sum(model.count_labels(part) for part in data) == 5 + 2 + 2 + 1
+        optimizer = minitorch.optim.SGD(model.parameters(), lr=0.5)
+        history = fit(model, data, epochs=2, optimizer=optimizer, accumulate=accumulate, progress=False)
+        results.append(([record["loss"] for record in history], model.state_dict()))
+    np.testing.assert_allclose(results[0][0], results[1][0], rtol=1e-6)
+    for name, value in results[0][1].items():
+        np.testing.assert_allclose(results[1][1][name].numpy(), value.numpy(), rtol=1e-5, atol=1e-7)
 
 
 def test_the_state_goes_on_where_the_call_before_ended():

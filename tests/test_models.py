@@ -226,6 +226,16 @@ def test_initialisation_by_the_config():
     )
 
 
+def test_results_are_a_mapping_of_what_is_there():
+    model = BertForSequenceClassification(BertConfig(**SMALL, num_labels=3)).eval()
+    out = model(minitorch.tensor([[1, 2, 3]]), labels=minitorch.tensor([2]))
+    assert list(out.keys()) == ["loss", "logits"] == [name for name, _ in out.items()]
+    assert dict(out)["logits"] is out.logits is out["logits"] is out[1] is list(out.values())[1]
+    loss, logits = out
+    assert loss is out.loss and logits is out.logits
+    assert "loss" in out and "attentions" not in out
+
+
 def test_padding_does_not_matter():
     minitorch.manual_seed(0)
     model = BertModel(BertConfig(**SMALL)).eval()

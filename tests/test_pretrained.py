@@ -517,6 +517,8 @@ def test_a_failed_save_changes_nothing(folder, tmp_path, monkeypatch):
     (dict(layer_norm_eps="x"), ValueError, "layer_norm_eps must be a number, got 'x'"),
     (dict(hidden_act=3), ValueError, "hidden_act must be text, got 3"),
     (dict(id2label={"0": "a", "2": "b"}), ValueError, "id2label must name the classes 0, 1, ..., got"),
+    (dict(id2label={0: "a", 1: "a"}), ValueError, "id2label must give every class a name of its own"),
+    (dict(id2label=..., label2id={"a": 0, "b": 2}), ValueError, "label2id must give the names the numbers 0, 1, ..., got"),
     (dict(id2label=[1]), ValueError, "id2label must name the classes"),
     (dict(id2label=..., label2id={"a": 0, "b": 0, "c": 1}), ValueError, "label2id must give every name a number of its own"),
     (dict(num_attention_heads=0), ValueError, "not a multiple of the number of attention heads"),

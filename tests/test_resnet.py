@@ -295,6 +295,48 @@ def test_hugging_faces_resnet(kind, sizes, tmp_path):
     np.testing.assert_allclose(ours(minitorch.from_numpy(x.numpy())).detach().numpy(), y, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parity
+@pytest.mark.parametrize("block", [BasicBlock, Bottleneck])
+@pytest.mark.parametrize("id2label", [None, {0: "a", 1: "b", 2: "c"}])
+def test_hugging_face_reads_what_is_saved(block, id2label, tmp_path):
+    torch = pytest.importorskip("torch", reason="compares with PyTorch, which is not installed")
+    transformers = pytest.importorskip("transformers", reason="compares with transformers, which is not installed")
+    minitorch.manual_seed(0)
+    ours = ResNet(ResNetConfig(block, (1, 2, 1, 1), num_classes=3, width=8, in_channels=1, id2label=id2label))
+    x = minitorch.rand(4, 1, 40, 40)
+    ours(x)  # moves the running statistics
+    ours.eval().save_pretrained(tmp_path)
+    theirs, info = transformers.ResNetForImageClassification.from_pretrained(tmp_path, output_loading_info=True)
+    assert not any(info[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys")), info
+    y = theirs.eval()(torch.from_numpy(x.numpy())).logits.detach().numpy()
+    np.testing.assert_allclose(ours(x).detach().numpy(), y, rtol=1e-4, atol=1e-5)
+    assert theirs.config.id2label == (id2label or {i: f"LABEL_{i}" for i in range(3)})
+    back = ResNet.from_pretrained(tmp_path)
+    assert back.config == ours.config and same(back, {k: v.numpy() for k, v in ours.state_dict().items()})
+
+
+@pytest.mark.parity
+def test_hugging_face_refuses_a_network_that_it_cannot_be(tmp_path):
+    pytest.importorskip("torch", reason="compares with PyTorch, which is not installed")
+    transformers = pytest.importorskip("transformers", reason="compares with transformers, which is not installed")
+    for number, special in enumerate((
+        {"small_images": True}, {"groups": 2}, {"replace_stride_with_dilation": (False, False, True)},
+    )):  # fmt: skip
+        ours = ResNet(ResNetConfig(Bottleneck, (1, 1, 1, 1), num_classes=3, width=8, **special))
+        ours.save_pretrained(tmp_path / str(number))
+        with pytest.raises(ValueError, match="minitorch-resnet"):
+            transformers.AutoModelForImageClassification.from_pretrained(tmp_path / str(number))
+        assert ResNet.from_pretrained(tmp_path / str(number)).config == ours.config
+
+
+def test_other_classes_and_unknown_settings(tmp_path):
+    ResNet(ResNetConfig(layers=(1, 1, 1, 1), num_classes=3, width=4)).save_pretrained(tmp_path)
+    with pytest.warns(UserWarning, match="fc.weight, fc.bias"):
+        assert ResNet.from_pretrained(tmp_path, num_labels=5).fc.out_features == 5
+    with pytest.raises(TypeError, match="ResNetConfig has no setting dropout; it has block, layers, num_classes"):
+        ResNet.from_pretrained(tmp_path, dropout=0.1)
+
+
 def test_what_cannot_be_loaded(tmp_path):
     weights = numbers(torchvision_layout("basic", (1, 1, 1, 1)))
     (tmp_path / "resnet18-5c106cde.pth").write_bytes(b"PK\x03\x04 a zip of pickles")

@@ -147,7 +147,7 @@ class PeftModel(nn.Module):
         try:
             weights = resolve(folder_or_hub_id, WEIGHTS)
         except hub.MissingFile:
-            refuse_pickle(folder_or_hub_id)
+            hub.refuse_pickle(folder_or_hub_id, PICKLED, WEIGHTS)
             raise
         tensors = load_safetensors(weights)
         check_sizes(config, tensors, weights)
@@ -174,28 +174,6 @@ def read_config(folder_or_hub_id, **changes) -> PeftConfig:
         return TUNERS[kind].config_class.from_dict({**values, **changes})
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
-
-
-def refuse_pickle(folder_or_hub_id) -> None:
-    """An error that says how to convert adapter_model.bin, where there is one."""
-    if not hub.exists(folder_or_hub_id, PICKLED):
-        return
-    source = os.fspath(folder_or_hub_id)
-    folder, fetch = os.path.expanduser(source), ""
-    if not os.path.isdir(folder):
-        folder = source.rpartition("/")[2]
-        fetch = f"    from huggingface_hub import snapshot_download\n    snapshot_download({source!r}, local_dir={folder!r})\n"
-    raise ValueError(
-        f"{source} has its weights in {PICKLED} only, a pickle of Python objects. Loading one can run any code, so "
-        "minitorch reads none. Convert it once, where PyTorch and safetensors are installed:\n\n"
-        f"{fetch}"
-        "    import torch\n"
-        "    from safetensors.torch import save_file\n"
-        f'    tensors = torch.load({os.path.join(folder, PICKLED)!r}, map_location="cpu", weights_only=True)\n'
-        "    tensors = {name: tensor.clone().contiguous() for name, tensor in tensors.items()}\n"
-        f"    save_file(tensors, {os.path.join(folder, WEIGHTS)!r}, metadata={{'format': 'pt'}})\n\n"
-        f"and load {folder!r}"
-    )
 
 
 def check_sizes(config, tensors, path) -> None:

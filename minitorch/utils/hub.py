@@ -62,6 +62,31 @@ def exists(name_or_folder: Any, filename: str) -> bool:
         return False
 
 
+def refuse_pickle(name_or_folder: Any, pickled: str, weights: str) -> None:
+    """Where a model has its weights in `pickled` only (or in such shards): an error that says how to write `weights`."""
+    if not any(exists(name_or_folder, name) for name in (pickled, pickled + ".index.json")):
+        return
+    source, fetch = os.fspath(name_or_folder), ""
+    folder = os.path.expanduser(source)
+    if not os.path.isdir(folder):
+        folder = source.rpartition("/")[2]
+        fetch = f"    from huggingface_hub import snapshot_download\n    snapshot_download({source!r}, local_dir={folder!r})\n"
+    files = os.path.join(folder, pickled.replace(".bin", "*.bin"))
+    raise ValueError(
+        f"{source} has its weights in {pickled} only, a pickle of Python objects. Loading one can run any code, so "
+        "minitorch reads none. Convert it once, where PyTorch and safetensors are installed:\n\n"
+        f"{fetch}"
+        "    import glob, torch\n"
+        "    from safetensors.torch import save_file\n"
+        "    tensors = {}\n"
+        f"    for file in glob.glob({files!r}):\n"
+        '        tensors.update(torch.load(file, map_location="cpu", weights_only=True))\n'
+        "    tensors = {name: tensor.clone().contiguous() for name, tensor in tensors.items()}\n"
+        f"    save_file(tensors, {os.path.join(folder, weights)!r}, metadata={{'format': 'pt'}})\n\n"
+        f"and load {folder!r}"
+    )
+
+
 def download(hub_id: str, filename: str) -> str:
     """The path of a file of a model on the hub, in huggingface_hub's cache."""
     try:
