@@ -18,8 +18,8 @@ help: ## this list
 demo: $(VENV)/for-demo ## a mini BERT learns from real text, about 3 minutes: curves, tables and a report in runs/demo
 	OPENBLAS_NUM_THREADS=1 $(RUN) examples/demo.py --out runs/demo $(ARGS)
 
-test: $(VENV)/for-test ## the tests, two at a time (ARGS="-n 0": one); without PyTorch those that compare with it are skipped
-	$(RUN) -m pytest -m "not gpu" -n 2 --dist worksteal $(ARGS)
+test: $(VENV)/for-test ## the tests (ARGS="-n 2": two at a time); without PyTorch those that compare with it are skipped
+	$(RUN) -m pytest -m "not gpu" $(ARGS)
 
 test-parity: $(VENV)/for-parity ## installs PyTorch; the tests that compare with it
 	$(RUN) -m pytest -m "parity and not gpu" $(ARGS)

@@ -176,8 +176,8 @@ class BertSelfAttention(nn.Module):
     def forward(self, x, mask=None, output_attentions=False):
         B, T, C = x.shape
         q, k, v = (
-            projection(x).reshape(B, -1, self.heads, self.d).transpose(1, 2)  # (B, h, T, d)
-            for projection in (self.query, self.key, self.value)
+            y.reshape(*y.shape[:2], self.heads, self.d).transpose(1, 2)  # (B, h, T, d); a prefix makes k and v longer
+            for y in (self.query(x), self.key(x), self.value(x))
         )
         weights = None
         if output_attentions:
@@ -346,6 +346,8 @@ class BertModel(BertPreTrainedModel):
     def _check_shapes(self, shape, attention_mask, token_type_ids):
         if len(shape) != 2:
             raise ValueError(f"BERT reads a batch of sequences, (B, T); got input of shape {shape}")
+        if shape[1] == 0:
+            raise ValueError(f"BERT reads sequences of at least one token; got input of shape {shape}")
         if shape[1] > self.config.max_position_embeddings:
             raise ValueError(
                 f"the sequences have {shape[1]} tokens, more than max_position_embeddings="
@@ -522,12 +524,19 @@ class BertForQuestionAnswering(BertPreTrainedModel):
         return QuestionAnsweringModelOutput(loss, start, end, out.hidden_states, out.attentions)
 
     def count_labels(self, batch):
-        """Over how many answers a batch's loss is the mean, which training.fit weighs it by."""
-        return int((batch["start_positions"] < batch["input_ids"].shape[1]).sum().item())
+        """Over how many answers a batch's loss is the mean, which training.fit weighs it by: those with both ends inside."""
+        words = batch.get("input_ids")
+        T = (batch["inputs_embeds"] if words is None else words).shape[1]
+        start, end = (self._inside(batch[name], T) for name in ("start_positions", "end_positions"))
+        return int(((start != T) & (end != T)).sum().item())
+
+    def _inside(self, positions, T):
+        """The answers' tokens, (B,); T for those that do not count."""
+        return positions.reshape(-1).clamp(0, T)
 
     def _loss(self, logits, positions):
         B, T = logits.shape
-        positions = positions.reshape(-1).clamp(0, T)
+        positions = self._inside(positions, T)
         if len(positions) != B:
             raise ValueError(f"there are {len(positions)} answer positions for {B} sequences")
         return F.cross_entropy(logits, positions, ignore_index=T)
@@ -560,6 +569,12 @@ def predicted(labels, shape, classes, limit, kind):
     if not bool(chosen.any()):
         raise ValueError(f"labels: every one is {IGNORE}, so there is no {kind} token to predict")
     return chosen
+
+
+def check_some(labels, where=""):
+    """Refuse labels of which every one is -100: their mean loss is 0 / 0."""
+    if labels.is_cpu and not bool((labels != IGNORE).any()):
+        raise ValueError(f"labels: every one{where} is {IGNORE}, so there is no token to predict")
 
 
 def check_labels(name, labels, shape, classes, limit, ignore=False):

@@ -21,15 +21,18 @@ from minitorch.nn import functional as F
 @minitorch.no_grad()
 def sample(
     step, start, *, max_new_tokens, do_sample=True, temperature=1.0, top_k=None, top_p=None, eos=None, pad=None,
-    cache=None, generator=None,
+    cache=None, generator=None, draws=1,
 ):  # fmt: skip
     """Token after token, drawn from the model's distribution; with do_sample=False the most probable one (greedy).
 
-    start: (B, S) -> (B, S + at most max_new_tokens). It ends early when every sequence has its eos.
+    start: (B, S) -> (B draws, S + at most max_new_tokens). It ends early when every sequence has its eos.
     """
     check_search(start, max_new_tokens)
     check_sampling(temperature, top_k, top_p)
     ends, pad = end_tokens(eos, pad)
+    if draws > 1:
+        rows = minitorch.arange(len(start), device=start.device).repeat_interleave(draws)
+        start, cache = start[rows], take_rows(cache, rows)
     tokens, ended = start, minitorch.zeros(len(start), dtype=minitorch.bool, device=start.device)
     for _ in range(max_new_tokens):
         scores, cache = step(tokens, cache)  # (B, V)
@@ -49,7 +52,7 @@ def sample(
 
 @minitorch.no_grad()
 def beam_search(
-    step, start, *, beams, max_new_tokens, eos=None, pad=None, length_penalty=1.0, cache=None,
+    step, start, *, beams, max_new_tokens, eos=None, pad=None, length_penalty=1.0, cache=None, best=1,
 ):  # fmt: skip
     """The continuation with the best score among those that a search with `beams` open ones meets.
 
@@ -59,7 +62,7 @@ def beam_search(
     others stay open. A sequence's search is over when `beams` are finished and no open one is better than the worst of
     them. The same as Hugging Face's generate(num_beams=beams).
 
-    start: (B, S) -> tokens (B, S + at most max_new_tokens), scores (B,)
+    start: (B, S) -> tokens (B best, S + at most max_new_tokens), scores (B best,): the `best` ones of each, at most `beams`
     """
     check_search(start, max_new_tokens)
     if beams < 1:
@@ -78,9 +81,9 @@ def beam_search(
         total = log_p[:, None] + F.log_softmax(scores.float(), dim=-1)  # (rows, V)
         total = total.reshape(len(searching), beams * V)
         # Every beam could end, in each of the end tokens; so many leave enough that do not.
-        best = total.topk(min(beams * max(2, 1 + len(ends)), beams * V), dim=-1)
+        top = total.topk(min(beams * max(2, 1 + len(ends)), beams * V), dim=-1)
         rows, added, log_p, still = [], [], [], []
-        for i, (b, values, places) in enumerate(zip(searching, best.values.tolist(), best.indices.tolist())):
+        for i, (b, values, places) in enumerate(zip(searching, top.values.tolist(), top.indices.tolist())):
             stay = []
             for rank, (value, place) in enumerate(zip(values, places)):
                 row, token = i * beams + place // V, place % V
@@ -103,15 +106,19 @@ def beam_search(
         rows, added, log_p = (minitorch.tensor(values, device=start.device) for values in (rows, added, log_p))
         tokens = minitorch.cat([tokens[rows], added[:, None]], dim=1)
         scores, cache = step(tokens, take_rows(cache, rows))
-    scores, tokens = zip(*(of_one[0] for of_one in finished))
+    scores, tokens = zip(*(pair for of_one in finished for pair in of_one[:best]))
     longest = max(map(len, tokens))
     tokens = [row + [pad] * (longest - len(row)) for row in tokens]
     return minitorch.tensor(tokens, device=start.device), minitorch.tensor(scores, device=start.device)
 
 
 def warp(scores, temperature=1.0, top_k=None, top_p=None):
-    """The scores to draw from: divided by the temperature, then only the top k, of them only the top p. (N, V)"""
-    scores = scores if temperature == 1 else scores / temperature
+    """The scores to draw from: divided by the temperature, then only the top k, of them only the top p. (N, V)
+
+    With a temperature each row's largest score is 0, which softmax does not see.
+    """
+    if temperature != 1:  # however small, nothing overflows to inf - inf: in the limit the most probable is chosen
+        scores = (scores - scores.amax(-1, keepdim=True)) / max(temperature, 1e-30)
     scores = keep_top_k(scores, top_k) if top_k else scores
     return scores if top_p is None else keep_top_p(scores, top_p)
 
@@ -157,6 +164,24 @@ def check_search(start, max_new_tokens):
         )
     if max_new_tokens < 1:
         raise ValueError(f"max_new_tokens must be at least 1, got {max_new_tokens}")
+
+
+def check_options(do_sample, temperature, top_k, top_p, num_beams, num_return_sequences):
+    """Refuse options of `generate` that contradict each other."""
+    if num_beams < 1:
+        raise ValueError(f"num_beams must be at least 1, got {num_beams}")
+    check_sampling(temperature, top_k, top_p)
+    if do_sample and num_beams > 1:
+        raise ValueError("do_sample=True draws tokens, num_beams > 1 searches: choose one of them")
+    if not do_sample and (temperature, top_k or None, top_p) != (1.0, None, None):
+        raise ValueError("temperature, top_k and top_p are for sampling: add do_sample=True, or leave them out")
+    if num_return_sequences < 1:
+        raise ValueError(f"num_return_sequences must be at least 1, got {num_return_sequences}")
+    if not do_sample and num_return_sequences > num_beams:
+        raise ValueError(
+            f"num_return_sequences={num_return_sequences} is more than num_beams={num_beams}, and a search has no more "
+            "texts than beams: add beams, or do_sample=True"
+        )
 
 
 def check_sampling(temperature, top_k, top_p):

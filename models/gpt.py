@@ -13,7 +13,7 @@ import math
 from dataclasses import dataclass
 
 from minitorch.models import generation
-from minitorch.models.bert import ACTIVATIONS, IGNORE, check_labels
+from minitorch.models.bert import ACTIVATIONS, IGNORE, check_labels, check_some
 from minitorch.models.pretrained import ModelOutput, PreTrained, PreTrainedConfig
 
 import minitorch
@@ -227,6 +227,8 @@ class GPT2Model(GPT2PreTrainedModel):
         if x.ndim != 3:
             raise ValueError(f"GPT-2 reads a batch of sequences, (B, T); got input of shape {tuple(x.shape[:-1])}")
         B, T, _ = x.shape
+        if T == 0:
+            raise ValueError(f"GPT-2 reads sequences of at least one token; got input of shape {(B, T)}")
         S = T if past_key_values is None else T + past_key_values[0][0].shape[2]
         mask = self._mask(attention_mask, B, T, S, x.device)
         if position_ids is None:
@@ -297,6 +299,7 @@ class GPT2LMHeadModel(GPT2PreTrainedModel):
             B, T, V = logits.shape
             check_labels("labels", labels, (B, T), V, "vocab_size", ignore=True)
             following = minitorch.cat([labels[:, 1:], minitorch.full_like(labels[:, :1], IGNORE)], dim=1)
+            check_some(following, " after the first of its row, if there is any,")
             loss = F.cross_entropy(logits.reshape(B * T, V), following.reshape(B * T), ignore_index=IGNORE)
         return CausalLMOutput(loss, logits, out.past_key_values, out.hidden_states, out.attentions)
 
@@ -304,16 +307,19 @@ class GPT2LMHeadModel(GPT2PreTrainedModel):
     def generate(
         self, input_ids, max_new_tokens, *, do_sample=False, temperature=1.0, top_k=None, top_p=None, num_beams=1,
         length_penalty=1.0, eos_token_id=None, pad_token_id=None, attention_mask=None, generator=None, use_cache=True,
+        num_return_sequences=1,
     ):  # fmt: skip
-        """The prompts, continued: (B, S) -> (B, S + at most max_new_tokens).
+        """The prompts, continued: (B, S) -> (B num_return_sequences, S + at most max_new_tokens).
 
         By default always the most probable token. do_sample: drawn from the distribution, flattened or sharpened by
         the temperature, cut to the top_k most probable or to the fewest with probability top_p (reproducible by
         manual_seed, or with a generator). num_beams > 1: a search for the most probable continuation as a whole.
+        num_return_sequences: so many texts drawn for each prompt, or the best of the search, at most num_beams.
         A row that has reached eos_token_id (one, or a list; [] for none; by default the configuration's) is filled with
         pad_token_id. Prompts of different lengths are padded on the left, with 0 in attention_mask.
         """
-        self._check_generate(input_ids, max_new_tokens, attention_mask, do_sample, temperature, top_k, top_p, num_beams)
+        generation.check_options(do_sample, temperature, top_k, top_p, num_beams, num_return_sequences)
+        self._check_prompts(input_ids, max_new_tokens, attention_mask)
         if attention_mask is not None and bool((attention_mask != 0).all()):
             attention_mask = None
         how = {
@@ -337,25 +343,18 @@ class GPT2LMHeadModel(GPT2PreTrainedModel):
         self.eval()
         try:
             if num_beams > 1:
-                return generation.beam_search(step, input_ids, beams=num_beams, length_penalty=length_penalty, **how)[0]
+                return generation.beam_search(
+                    step, input_ids, beams=num_beams, length_penalty=length_penalty, best=num_return_sequences, **how
+                )[0]
             return generation.sample(
                 step, input_ids, do_sample=do_sample, temperature=temperature, top_k=top_k, top_p=top_p,
-                generator=generator, **how,
+                generator=generator, draws=num_return_sequences, **how,
             )  # fmt: skip
         finally:
             self.train(was_training)
 
-    def _check_generate(
-        self, input_ids, max_new_tokens, attention_mask, do_sample, temperature, top_k, top_p, num_beams
-    ):  # fmt: skip
+    def _check_prompts(self, input_ids, max_new_tokens, attention_mask):
         generation.check_search(input_ids, max_new_tokens)
-        if num_beams < 1:
-            raise ValueError(f"num_beams must be at least 1, got {num_beams}")
-        generation.check_sampling(temperature, top_k, top_p)
-        if do_sample and num_beams > 1:
-            raise ValueError("do_sample=True draws tokens, num_beams > 1 searches: choose one of them")
-        if not do_sample and (temperature, top_k, top_p) != (1.0, None, None):
-            raise ValueError("temperature, top_k and top_p are for sampling: add do_sample=True, or leave them out")
         S, most = input_ids.shape[1], self.config.n_positions
         if S + max_new_tokens > most:
             raise ValueError(

@@ -12,7 +12,7 @@ Shapes: B sequences of T tokens, width C = embedding_size, H = hidden_size, D di
 from dataclasses import dataclass
 
 from minitorch.models import generation
-from minitorch.models.bert import IGNORE, SequenceClassifierOutput, check_labels
+from minitorch.models.bert import IGNORE, SequenceClassifierOutput, check_labels, check_some
 from minitorch.models.pretrained import ModelOutput, PreTrained, PreTrainedConfig, complete_labels
 
 import minitorch
@@ -137,6 +137,7 @@ class LSTMForCausalLM(LSTMPreTrainedModel):
             B, T, V = logits.shape
             check_labels("labels", labels, (B, T), V, "vocab_size", ignore=True)
             following = self._following(labels, attention_mask)
+            check_some(following, " between the first of its row and the padding, if there is any,")
             loss = F.cross_entropy(logits.reshape(B * T, V), following.reshape(B * T), ignore_index=IGNORE)
         return CausalLMOutput(loss, logits, out.state)
 
@@ -155,20 +156,16 @@ class LSTMForCausalLM(LSTMPreTrainedModel):
     @minitorch.no_grad()
     def generate(
         self, input_ids, max_new_tokens, *, do_sample=False, temperature=1.0, top_k=None, top_p=None, num_beams=1,
-        length_penalty=1.0, eos_token_id=None, pad_token_id=None, generator=None,
+        length_penalty=1.0, eos_token_id=None, pad_token_id=None, generator=None, num_return_sequences=1,
     ):  # fmt: skip
-        """The prompts, continued: (B, S) -> (B, S + at most max_new_tokens). The options are those of GPT-2's generate().
+        """The prompts, continued: (B, S) -> (B num_return_sequences, S + at most max_new_tokens).
 
         By default always the most probable token. do_sample: drawn from the distribution, sharpened by a temperature
         below 1, flattened by one above it. num_beams > 1: a search for the most probable continuation as a whole.
+        The options are those of GPT-2's generate().
         """
         generation.check_search(input_ids, max_new_tokens)
-        if num_beams < 1:
-            raise ValueError(f"num_beams must be at least 1, got {num_beams}")
-        if do_sample and num_beams > 1:
-            raise ValueError("do_sample=True draws tokens, num_beams > 1 searches: choose one of them")
-        if not do_sample and (temperature, top_k, top_p) != (1.0, None, None):
-            raise ValueError("temperature, top_k and top_p are for sampling: add do_sample=True, or leave them out")
+        generation.check_options(do_sample, temperature, top_k, top_p, num_beams, num_return_sequences)
 
         def step(tokens, state):  # the search wants the sequences first: (B, L, H)
             state = None if state is None else tuple(s.transpose(0, 1).contiguous() for s in state)
@@ -180,10 +177,12 @@ class LSTMForCausalLM(LSTMPreTrainedModel):
         self.eval()
         try:
             if num_beams > 1:
-                return generation.beam_search(step, input_ids, beams=num_beams, length_penalty=length_penalty, **how)[0]
+                return generation.beam_search(
+                    step, input_ids, beams=num_beams, length_penalty=length_penalty, best=num_return_sequences, **how
+                )[0]
             return generation.sample(
                 step, input_ids, do_sample=do_sample, temperature=temperature, top_k=top_k, top_p=top_p,
-                generator=generator, **how,
+                generator=generator, draws=num_return_sequences, **how,
             )  # fmt: skip
         finally:
             self.train(was_training)

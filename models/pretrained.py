@@ -34,13 +34,22 @@ WEIGHT_FILES = re.compile(r"model(-\d{5}-of-\d{5})?\.safetensors(\.index\.json)?
 
 
 class ModelOutput:
-    """Results by name, or by position among those that are not None."""
+    """Results by name, or by position among those that are not None.
+
+    A mapping like Hugging Face's, but iterating gives the values, so that `loss, logits = output` unpacks them.
+    """
 
     def to_tuple(self):
         return tuple(getattr(self, name) for name in self.keys())
 
     def __getitem__(self, key):
-        return getattr(self, key) if isinstance(key, str) else self.to_tuple()[key]
+        return dict(self.items())[key] if isinstance(key, str) else self.to_tuple()[key]
+
+    def get(self, name, default=None):
+        return dict(self.items()).get(name, default)
+
+    def __len__(self):
+        return len(self.keys())
 
     def keys(self):
         """The names of those that are not None; dict(output) gives them with their values."""

@@ -153,7 +153,8 @@ class ResNetConfig:
         }
         values["block"] = next(k for k, v in BLOCKS.items() if v is self.block)
         if not self.is_plain():
-            return {"model_type": OTHER, **values}
+            # transformers' ResNetForImageClassification warns of the model_type only; this layer_type it refuses.
+            return {"model_type": OTHER, "layer_type": OTHER, **values}
         theirs = {
             "architectures": ["ResNetForImageClassification"],
             "num_channels": self.in_channels,
@@ -283,12 +284,15 @@ class ResNet(PreTrained):
 
         The weights are named as torchvision's or as Hugging Face's ResNetForImageClassification's. Where config.json is
         not one that `save_pretrained` wrote, their shapes tell which network it is. config_overrides: num_classes=10
-        (or num_labels=10) begins `fc` anew, with a warning; in_channels=1 or 3 also takes a network for colour to grey images, and back.
+        (or num_labels=10) begins `fc` anew, with a warning; in_channels=1 or 3 also takes a network for colour to grey
+        images, and back.
         """
         weights = read_weights(name_or_folder)
         fresh = dict(config_overrides)
-        if fresh.get("num_labels") is not None:  # Hugging Face's name
-            fresh["num_classes"] = fresh.pop("num_labels")
+        if (number := fresh.pop("num_labels", None)) is not None:  # Hugging Face's name
+            if type(number) is not int or number < 1:
+                raise ValueError(f"num_labels must be a whole number of at least 1, got {number!r}")
+            fresh["num_classes"] = number
         known = [field.name for field in dataclasses.fields(cls.config_class)]
         if unknown := [name for name in fresh if name not in known]:
             raise TypeError(f"ResNetConfig has no setting {', '.join(unknown)}; it has {', '.join(known)}")
@@ -328,7 +332,7 @@ class ResNet(PreTrained):
                 f"{cls.__name__}: {name_or_folder}'s config.json says model_type {kind!r}, expected 'resnet'"
             )
         config = cls.config_class.from_weights(weights)
-        if "block" in values:
+        if "block" in values and "transformers_version" not in values:  # it keeps ours, even when it changes its own
             said = cls.config_class.from_dict(values)
             for name in "block layers num_classes groups width_per_group in_channels width small_images".split():
                 a, b = getattr(said, name), getattr(config, name)

@@ -15,13 +15,12 @@ import math
 from dataclasses import dataclass
 
 from minitorch.models import generation
+from minitorch.models.bert import IGNORE, check_labels, check_some
 from minitorch.models.pretrained import ModelOutput, PreTrained, PreTrainedConfig
 
 import minitorch
 from minitorch import nn
 from minitorch.nn import functional as F
-
-IGNORE = -100  # the label of a position that the loss leaves out
 
 
 @dataclass
@@ -224,11 +223,16 @@ class EncoderDecoder(PreTrained):
         """
         if labels is None and target is None:
             raise ValueError("EncoderDecoder needs labels or a target; to write one, call generate(source)")
+        memory, mask = self.encode(source)
+        if labels is not None:
+            T = (labels if target is None else target).shape[-1]
+            check_labels("labels", labels, (len(source), T), self.config.vocab_size, "vocab_size", ignore=True)
+            check_some(labels)
         if target is None:
             bos = minitorch.full_like(labels[:, :1], self.config.bos)
             target = minitorch.cat([bos, labels[:, :-1]], dim=1)
             target = target.masked_fill(target == IGNORE, self.config.pad)
-        logits = self.head(self.decoder(target, *self.encode(source)))  # (B, T, V)
+        logits = self.head(self.decoder(target, memory, mask))  # (B, T, V)
         if labels is None:
             return TransformerOutput(logits=logits)
         smoothing = self.config.label_smoothing if self.training else 0.0

@@ -188,6 +188,7 @@ def test_the_first_weights():
     {}, {"eos_token_id": 7}, {"num_beams": 3}, {"num_beams": 4, "eos_token_id": [7, 35], "length_penalty": 0.0},
     {"num_beams": 4, "eos_token_id": 27, "length_penalty": 2.0},
     {"num_beams": 2, "eos_token_id": 35, "length_penalty": -1.0},
+    {"num_beams": 4, "eos_token_id": [7, 35], "num_return_sequences": 3}, {"num_beams": 2, "num_return_sequences": 2},
 ])  # fmt: skip
 def test_greedy_and_beams_equal_hugging_face(torch, models, how, mask):
     a, b = models
@@ -201,6 +202,7 @@ def test_greedy_and_beams_equal_hugging_face(torch, models, how, mask):
 
 @pytest.mark.parametrize("how", [
     {}, {"top_k": 5}, {"top_p": 0.7}, {"temperature": 1.7, "top_k": 20, "top_p": 0.5}, {"temperature": 0.3},
+    {"num_return_sequences": 2, "top_k": 0},
 ])  # fmt: skip
 def test_samples_equal_hugging_face(torch, models, how):
     """The same seed draws the same text."""
@@ -231,6 +233,7 @@ def test_filters_equal_hugging_face(torch, hf):
     for p in (1e-9, 0.1, 0.5, 0.9, 0.999):
         y = hf.TopPLogitsWarper(p)(None, to(torch, scores[:20]))
         assert generation.keep_top_p(to(minitorch, scores[:20]), p).tolist() == y.tolist()
+    scores = scores - scores.max(-1, keepdims=True)
     y = hf.TopPLogitsWarper(0.8)(None, hf.TopKLogitsWarper(9)(None, to(torch, scores[:20]) / 0.7))
     close(generation.warp(to(minitorch, scores[:20]), 0.7, 9, 0.8), y, 1e-6)
 
@@ -262,6 +265,25 @@ def test_samples_follow_the_distribution(model):
     drawn = model.generate(ids.repeat(4000, 1), 1, do_sample=True, temperature=2.0, top_k=6)[:, -1].numpy()
     np.testing.assert_allclose(np.bincount(drawn, minlength=60) / 4000, p, atol=0.03)
     assert set(drawn) == set(np.flatnonzero(p))
+
+
+@pytest.mark.parametrize("temperature", [1e-6, 1e-30, 1e-40, 5e-324])
+def test_a_tiny_temperature_is_greedy(model, temperature):
+    ids = to(minitorch, IDS)
+    for top in ({}, {"top_k": 3}, {"top_p": 0.9}):
+        drawn = model.generate(ids, 5, do_sample=True, temperature=temperature, **top)
+        assert drawn.tolist() == model.generate(ids, 5).tolist()
+
+
+def test_several_texts_for_each_prompt(model):
+    ids, mask = to(minitorch, IDS), to(minitorch, MASK)
+    three = model.generate(ids, 6, do_sample=True, top_k=0, attention_mask=mask, num_return_sequences=3)
+    assert three.shape == (9, 14) and three[:, :8].tolist() == ids.repeat_interleave(3, dim=0).tolist()
+    assert len(set(map(tuple, three[:3].tolist()))) > 1
+    beams = {"num_beams": 3, "attention_mask": mask, "eos_token_id": []}
+    best = model.generate(ids, 6, num_return_sequences=2, **beams)
+    assert best.shape == (6, 14) and best[::2].tolist() == model.generate(ids, 6, **beams).tolist()
+    assert (best[::2] != best[1::2]).any(1).all()
 
 
 @pytest.mark.parametrize("penalty", [0.0, 1.0])
@@ -324,6 +346,9 @@ def test_the_cache_saves_the_work(model):
     ({"temperature": 0.5}, "add do_sample=True"),
     ({"num_beams": 0}, "num_beams must be at least 1, got 0"),
     ({"num_beams": 2, "do_sample": True}, "choose one of them"),
+    ({"num_return_sequences": 0}, "num_return_sequences must be at least 1, got 0"),
+    ({"num_return_sequences": 2}, "num_return_sequences=2 is more than num_beams=1.*or do_sample=True"),
+    ({"num_return_sequences": 3, "num_beams": 2}, "num_return_sequences=3 is more than num_beams=2"),
     ({"attention_mask": MASK[:, :4]}, r"attention_mask has shape \(3, 4\), input_ids \(3, 8\)"),
     ({"attention_mask": MASK[:, ::-1]}, "pad on the left"),
     ({"attention_mask": MASK * 0}, "pad on the left"),
@@ -345,6 +370,9 @@ def test_what_the_model_refuses(model):
         ({"input_ids": ids, "attention_mask": ids[:, 1:]}, r"attention_mask has shape \(3, 7\), expected \(3, 8\)"),
         ({"input_ids": ids, "labels": ids[:, 1:]}, r"labels has shape \(3, 7\), expected \(3, 8\)"),
         ({"input_ids": ids, "labels": ids + 60}, r"out of range: 0 to 59 \(vocab_size=60\), or -100"),
+        ({"input_ids": ids[:, :1], "labels": ids[:, :1]}, "every one after the first of its row, if there is any"),
+        ({"input_ids": ids, "labels": ids * 0 - 100}, "is -100, so there is no token to predict"),
+        ({"input_ids": ids[:, :0]}, r"GPT-2 reads sequences of at least one token; got input of shape \(3, 0\)"),
     ):
         with pytest.raises(ValueError, match=message):
             model(**call)
@@ -359,6 +387,12 @@ def test_what_the_model_refuses(model):
             GPT2Config.from_dict({**SMALL, **values})
     with pytest.raises(TypeError, match="GPT2Config"):
         GPT2Model({"n_embd": 24})
+
+
+def test_a_batch_may_be_empty(model):
+    none = minitorch.zeros(0, 5, dtype=minitorch.int64)
+    for options in ({}, {"attention_mask": none}, {"output_attentions": True}):
+        assert model(none, **options).logits.shape == (0, 5, 60)
 
 
 @pytest.mark.filterwarnings("ignore:invalid value")  # -inf - -inf, where padding sees nothing; set to 0 afterwards

@@ -165,6 +165,9 @@ def test_generate():
         return p.gather(2, tokens[:, 3:].unsqueeze(2)).sum((1, 2)).detach().numpy()
 
     assert (log_p(beams) >= log_p(greedy) - 1e-5).all()
+    best = model.generate(prompt, 6, num_beams=3, num_return_sequences=2)
+    assert best.shape == (4, 9) and (best[::2] == beams).all() and (best[1::2] != beams).any(1).all()
+    assert model.generate(prompt, 6, do_sample=True, top_k=0, num_return_sequences=3).shape == (6, 9)
 
 
 def test_it_learns_to_count():
@@ -206,6 +209,13 @@ def test_saved_and_loaded(kind, tmp_path):
         (lambda m, ids, mask: LSTMForCausalLM(LSTMConfig(**SMALL)), "needs hidden_size = embedding_size, got 5 and 7"),
         (lambda m, ids, mask: language_model(bidirectional=True), "reads in one direction"),
         (lambda m, ids, mask: language_model().generate(ids, 3, temperature=0.5), "add do_sample=True"),
+        (lambda m, ids, mask: language_model().generate(ids, 3, num_beams=0), "num_beams must be at least 1, got 0"),
+        (lambda m, ids, mask: language_model().generate(ids, 3, num_return_sequences=2), "more than num_beams=1"),
+        (lambda m, ids, mask: language_model()(ids[:, :1], labels=ids[:, :1]), "every one between the first of its"),
+        (
+            lambda m, ids, mask: language_model()(ids[2:3], mask[2:3], labels=ids[2:3]),  # one token, then padding
+            "is -100, so there is no token to predict",
+        ),
         (
             lambda m, ids, mask: language_model().generate(ids, 3, do_sample=True, temperature=0),
             "must be above 0, got 0",

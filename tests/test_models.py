@@ -5,9 +5,17 @@ import math
 
 import numpy as np
 import pytest
-from minitorch.models.bert import BertConfig, BertForPreTraining, BertForSequenceClassification, BertModel
+from minitorch.models.bert import (
+    BertConfig,
+    BertForMaskedLM,
+    BertForPreTraining,
+    BertForQuestionAnswering,
+    BertForSequenceClassification,
+    BertForTokenClassification,
+    BertModel,
+)
 from minitorch.models.mlp import MLP, MLPConfig
-from minitorch.models.transformer import Transformer, TransformerConfig
+from minitorch.models.transformer import EncoderDecoder, Transformer, TransformerConfig
 
 import minitorch
 from minitorch import nn
@@ -233,7 +241,42 @@ def test_results_are_a_mapping_of_what_is_there():
     assert dict(out)["logits"] is out.logits is out["logits"] is out[1] is list(out.values())[1]
     loss, logits = out
     assert loss is out.loss and logits is out.logits
-    assert "loss" in out and "attentions" not in out
+    assert "loss" in out and "attentions" not in out and len(out) == 2
+    assert out.get("loss") is out.loss and out.get("attentions") is None is out.attentions
+    for name in ("attentions", "keys"):
+        with pytest.raises(KeyError, match=name):
+            out[name]
+
+
+@pytest.mark.parametrize("head", [
+    BertModel, BertForPreTraining, BertForMaskedLM, BertForSequenceClassification, BertForTokenClassification,
+    BertForQuestionAnswering,
+])  # fmt: skip
+def test_a_batch_may_be_empty_a_sequence_may_not(head):
+    model = head(BertConfig(**SMALL)).eval()
+    none, some = minitorch.zeros(0, 5, dtype=minitorch.int64), minitorch.zeros(2, 5, dtype=minitorch.int64)
+    for options in ({}, {"output_attentions": True}):
+        out = model(none, attention_mask=none, **options).to_tuple()
+        for x, y in zip(out, model(some, **options).to_tuple()):
+            if isinstance(x, minitorch.Tensor):
+                assert x.shape == (0, *y.shape[1:])
+    with pytest.raises(ValueError, match=r"BERT reads sequences of at least one token; got input of shape \(2, 0\)"):
+        model(some[:, :0])
+
+
+def test_answers_that_do_not_count():
+    """An accumulated step weighs batches by count_labels: it is then the step of the whole batch."""
+    minitorch.manual_seed(0)
+    model = BertForQuestionAnswering(BertConfig(**SMALL)).eval()
+    ids = minitorch.randint(60, (4, 5))
+    ends = minitorch.tensor([[1], [5], [0], [9]])  # those of 5 and more are cut off
+    batch = {"input_ids": ids, "start_positions": ends, "end_positions": ends}
+    parts = [{name: value[rows] for name, value in batch.items()} for rows in (slice(0, 1), slice(1, 4))]
+    assert [model.count_labels(part) for part in (batch, *parts)] == [2, 1, 1]
+    mean = sum(model(**part).loss.item() * model.count_labels(part) / 2 for part in parts)
+    assert mean == pytest.approx(model(**batch).loss.item(), rel=1e-6)
+    half = {"inputs_embeds": minitorch.zeros(4, 5, 24), "start_positions": ends * 0, "end_positions": ends}
+    assert model.count_labels(half) == 2  # where it ends must be seen, too
 
 
 def test_padding_does_not_matter():
@@ -370,6 +413,22 @@ def test_transformer():
         model(minitorch.zeros(1, 9, dtype=minitorch.int64))
     with pytest.raises(ValueError, match=r"width \(10\) has to be a multiple of heads \(4\)"):
         TransformerConfig(width=10)
+
+
+def test_labels_that_a_translation_cannot_have():
+    model = EncoderDecoder(TransformerConfig(vocab_size=20, width=12, heads=3, layers=1, hidden=24))
+    source = minitorch.ones(2, 4, dtype=minitorch.int64)
+    for labels, target, words in (
+        (source * 99, None, r"labels: 99 is out of range: 0 to 19 \(vocab_size=20\), or -100"),
+        (source * -5, None, "labels: -5 is out of range"),
+        (source * 99, source, "labels: 99 is out of range"),
+        (source * -100, None, "labels: every one is -100, so there is no token to predict"),
+        (source, source[:, 1:], r"labels has shape \(2, 4\), expected \(2, 3\)"),
+        (source[:1], None, r"labels has shape \(1, 4\), expected \(2, 4\)"),
+        (source[0], None, r"labels has shape \(4,\), expected \(2, 4\)"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            model(source, labels=labels, target=target)
 
 
 def test_the_written_out_encoder_is_nn_transformer_encoder():

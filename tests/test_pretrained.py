@@ -668,9 +668,9 @@ def test_a_hub_id(fake_hub, saved, monkeypatch):
 
 def test_without_a_network(monkeypatch, tmp_path, saved):
     """What is in the cache works; what is not says that the hub cannot be reached."""
-    library = pytest.importorskip("huggingface_hub", reason="needs the extra `text`")
-    monkeypatch.setattr(library.constants, "HF_HUB_OFFLINE", True)
-    monkeypatch.setattr(library.constants, "HF_HUB_CACHE", str(tmp_path))
+    constants = pytest.importorskip("huggingface_hub.constants", reason="needs the extra `text`")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(
         ConnectionError, match="config.json of 'owner/name' is neither .* cache, and the hub cannot be reached"
     ):

@@ -1,5 +1,6 @@
 """ResNet: torchvision's names, weights and numbers, and what programs do with `torchvision.models`."""
 
+import dataclasses
 import json
 import warnings
 import zlib
@@ -326,13 +327,47 @@ def test_hugging_face_refuses_a_network_that_it_cannot_be(tmp_path):
         ours.save_pretrained(tmp_path / str(number))
         with pytest.raises(ValueError, match="minitorch-resnet"):
             transformers.AutoModelForImageClassification.from_pretrained(tmp_path / str(number))
+        with pytest.raises(Exception, match="layer_type=minitorch-resnet"):  # not one that it fills with random numbers
+            transformers.ResNetForImageClassification.from_pretrained(tmp_path / str(number))
         assert ResNet.from_pretrained(tmp_path / str(number)).config == ours.config
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize("classes", [2, 5])
+def test_back_from_hugging_face_with_other_classes(classes, tmp_path):
+    """transformers keeps our settings in config.json; those that it changed are stale, and the weights count."""
+    torch = pytest.importorskip("torch", reason="compares with PyTorch, which is not installed")
+    transformers = pytest.importorskip("transformers", reason="compares with transformers, which is not installed")
+    ResNet(ResNetConfig(layers=(1, 1, 1, 1), num_classes=3, width=4)).save_pretrained(tmp_path / "ours")
+    theirs = transformers.ResNetForImageClassification.from_pretrained(
+        tmp_path / "ours", num_labels=classes, ignore_mismatched_sizes=True
+    )
+    theirs.eval().save_pretrained(tmp_path / "theirs")
+    back, x = ResNet.from_pretrained(tmp_path / "theirs"), minitorch.rand(2, 3, 40, 40)
+    y = theirs(torch.from_numpy(x.numpy())).logits.detach().numpy()
+    np.testing.assert_allclose(back(x).detach().numpy(), y, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("small_images", [False, True])
+def test_folders_from_before_the_layout_was_hugging_faces(small_images, tmp_path):
+    ours = ResNet(ResNetConfig(layers=(1, 1, 1, 1), num_classes=3, width=4, small_images=small_images))
+    settings = {f.name: getattr(ours.config, f.name) for f in dataclasses.fields(ours.config)}
+    settings = {**settings, "model_type": "resnet", "block": "basic", "architectures": ["ResNet"]}
+    del settings["norm_layer"]
+    (tmp_path / "config.json").write_text(json.dumps(settings))
+    minitorch.serialization.save_safetensors(ours.state_dict(), tmp_path / "model.safetensors")
+    back = ResNet.from_pretrained(tmp_path)
+    assert back.config == ours.config and same(back, {k: v.numpy() for k, v in ours.state_dict().items()})
 
 
 def test_other_classes_and_unknown_settings(tmp_path):
     ResNet(ResNetConfig(layers=(1, 1, 1, 1), num_classes=3, width=4)).save_pretrained(tmp_path)
     with pytest.warns(UserWarning, match="fc.weight, fc.bias"):
         assert ResNet.from_pretrained(tmp_path, num_labels=5).fc.out_features == 5
+    assert ResNet.from_pretrained(tmp_path, num_labels=None).fc.out_features == 3
+    for wrong in ("5", 0, True):
+        with pytest.raises(ValueError, match="num_labels must be a whole number of at least 1, got"):
+            ResNet.from_pretrained(tmp_path, num_labels=wrong)
     with pytest.raises(TypeError, match="ResNetConfig has no setting dropout; it has block, layers, num_classes"):
         ResNet.from_pretrained(tmp_path, dropout=0.1)
 
