@@ -116,7 +116,7 @@ def train(args, task: Task, run: common.Run):
 
 def report(args, data, run: common.Run, model, tokenizer) -> None:
     """The classes' table on the chosen split, and the texts on which the model is most sure and wrong."""
-    classes = run.check_classes(model, data.classes)
+    classes = run.check_classes(model, data.classes, by_name=True)
     features = tokenizer.features(data.texts, max_length=common.most_pieces(model, args.max_length))
     logits = minitorch.stack(predict(model, features, tokenizer.pad, progress=True))  # (N, classes)
     sure, said = F.softmax(logits, -1).max(-1)

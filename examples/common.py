@@ -243,13 +243,17 @@ class Run:
         )
         plot_confusion(labels, predictions, classes, self.folder / f"{self.prefix('confusion')}.png")
 
-    def check_classes(self, model: nn.Module, classes: Sequence[str]) -> list[str]:
-        """The model's classes, by number. Data with a class that it was not trained for are refused."""
+    def check_classes(self, model: nn.Module, classes: Sequence[str], by_name: bool = False) -> list[str]:
+        """The model's classes, by number. Data of other classes are refused.
+
+        by_name: the caller finds a label's number by its name, so that data may lack classes or have them in another order.
+        """
         names = list(model.config.id2label.values())
-        if unknown := [name for name in classes if name not in names]:
+        unknown = [name for name in classes if name not in names]
+        if unknown or not by_name and names != list(classes):
             raise SystemExit(
-                f"the model in {self.model} has the classes {shortened(names)}; "
-                f"--task {self.args.task} has {shortened(unknown)}, too"
+                f"the model in {self.model} has the classes {shortened(names)}; --task {self.args.task} has "
+                f"{shortened(unknown) + ', too' if by_name else shortened(classes)}"
             )
         return names
 

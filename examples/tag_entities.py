@@ -332,7 +332,7 @@ def train(args, task: Task, run: common.Run):
 
 def report(args, task: Task, data, run: common.Run, model, tokenizer) -> None:
     """Tables of entities and of words on the chosen split, and the baseline's beside them."""
-    classes = run.check_classes(model, data.classes)
+    classes = run.check_classes(model, data.classes, by_name=True)
     truth = data.tags
     tagged = tag_words(model, tokenizer, data.sentences, args.max_length, progress=True)
     said = [[tag for tag, _ in row] for row in tagged]
@@ -345,12 +345,14 @@ def report(args, task: Task, data, run: common.Run, model, tokenizer) -> None:
     run.say(f"Whole entities, both ends and the type right:\n\n```text\n{entity_text}```\n")
     run.say("Words by tag, O counted (so the micro average is the accuracy, and mostly says how many O there are):\n")
     run.say(f"```text\n{token_text}```\n")
-    try:
-        if args.split == "all":
-            raise FileNotFoundError("all of --data is evaluated on")
-        baseline = most_frequent(task.load("train", root=args.data))
-    except (FileNotFoundError, RuntimeError) as error:  # not there, or not to be downloaded
-        run.say(f"No baseline, it learns from the training split: {error}")
+    baseline, why_not = None, "all of --data is evaluated on"
+    if args.split != "all":
+        try:
+            baseline = most_frequent(task.load("train", root=args.data))
+        except (FileNotFoundError, RuntimeError) as error:  # not there, or not to be downloaded
+            why_not = str(error)
+    if baseline is None:
+        run.say(f"No baseline, it learns from the training split: {why_not}")
     else:
         simple = [baseline(words) for words in data.sentences]
         _, base = entity_table(truth, simple)

@@ -5,6 +5,7 @@ import random
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from minitorch.models.bert import BertConfig, BertForSequenceClassification
@@ -152,6 +153,17 @@ def test_a_file_of_ones_own_is_evaluated_as_a_whole_though_it_has_fewer_classes(
     test.write_text("a film\tsideways\n")
     with pytest.raises(SystemExit, match="has the classes down, up; --task file has sideways, too"):
         run(tmp_path, "--evaluate", "--split", "all", "--data", test)
+
+
+def test_classes_in_another_order_are_refused_where_labels_are_taken_by_number(program):
+    check = program.common.Run.check_classes
+    run = SimpleNamespace(model="here", args=SimpleNamespace(task="file"))
+    model = SimpleNamespace(config=SimpleNamespace(id2label={0: "no", 1: "so so", 2: "yes"}))
+    assert check(run, model, ["no", "so so", "yes"]) == ["no", "so so", "yes"]
+    for classes in (["yes", "so so", "no"], ["no", "yes"]):
+        assert check(run, model, classes, by_name=True) == ["no", "so so", "yes"]
+        with pytest.raises(SystemExit, match="has the classes no, so so, yes; --task file has " + ", ".join(classes)):
+            check(run, model, classes)
 
 
 @pytest.mark.parametrize("method", ["full", "prefix"])

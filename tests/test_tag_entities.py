@@ -298,7 +298,7 @@ def test_what_cannot_work_is_refused_in_one_line(run, tmp_path, data, program):
     other.write_text("Ada B-PER\nwent O\n\nshe O\n")  # fewer classes than the model's
     run(tmp_path, "--evaluate", "--data", other, "--split", "all")
     text = (tmp_path / "report_all.md").read_text()
-    assert "split all: 2 sentences, 3 words" in text and "No baseline" in text
+    assert "split all: 2 sentences, 3 words" in text and "training split: all of --data is evaluated on" in text
 
 
 def test_a_held_out_test_file_is_evaluated(program, model, tokenizer, tmp_path, monkeypatch):
