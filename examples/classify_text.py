@@ -24,7 +24,7 @@ from minitorch.nn import functional as F
 from minitorch.optim.lr_scheduler import linear_warmup_decay
 from minitorch.text.batches import text_batches
 from minitorch.text.tokenizer import Tokenizer
-from minitorch.training import average_of_runs, predict
+from minitorch.training import average_of_runs, predict, r_drop
 
 
 @dataclass
@@ -37,6 +37,7 @@ class Task:
     lr: float
     max_length: int = 128
     average: int = 1  # trainings, whose weights are averaged
+    r_drop: float = 0.0  # weight of two passes' agreement
 
 
 def own_texts(split: str, root: str | None) -> datasets.TextClassification:
@@ -107,9 +108,13 @@ def train(args, task: Task, run: common.Run):
     def train_once(number):
         optimizer = common.optimizer(model, args, args.layer_decay)
         schedule = linear_warmup_decay(optimizer, steps // 10, steps)
-        run.fit(model, batches, number, optimizer=optimizer, schedule=schedule, evaluate=evaluate)
+        loss = r_drop(args.r_drop) if args.r_drop else None
+        run.fit(model, batches, number, optimizer=optimizer, schedule=schedule, evaluate=evaluate, loss=loss)
 
-    average_of_runs(model, train_once, args.average, args.seed)
+    taken = average_of_runs(model, train_once, args.average, args.seed, lambda model: evaluate(model)["score"])
+    if args.average > 1:
+        names = ", ".join(str(number + 1) for number in taken)
+        run.say(f"averaged: the weights of the trainings {names}, of {args.average}")
     common.save_model(model, tokenizer, run.model)
     return model, tokenizer
 
@@ -144,7 +149,14 @@ def main() -> None:
     parser.add_argument(
         "--average",
         type=int,
-        help="train so many times, and average the weights (with --method full; default: as the task needs)",
+        help="train so many times, and average the weights, of those trainings with which the mean does not get worse on "
+        "the validation split (with --method full; default: as the task needs)",
+    )
+    parser.add_argument(
+        "--r-drop",
+        type=float,
+        help="ask for the same answer from two passes with different dropout, with this weight (R-Drop; a step takes twice "
+        "as long; default: 0, or as the task needs with --method full)",
     )
     args = parser.parse_args()
     task = TASKS[args.task]
@@ -152,6 +164,8 @@ def main() -> None:
         args.average = task.average if args.method == "full" else 1
     elif args.average > 1 and args.method != "full":
         parser.error(f"--average is for --method full: a mean of {args.method}'s parts is not a mean of weights")
+    if args.r_drop is None:
+        args.r_drop = task.r_drop if args.method == "full" else 0.0
     args.epochs = task.epochs if args.epochs is None else args.epochs
     args.max_length = task.max_length if args.max_length is None else args.max_length
     args.lr = common.learning_rate(args.method, task.lr) if args.lr is None else args.lr

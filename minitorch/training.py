@@ -19,6 +19,7 @@ from typing import Any
 
 import minitorch
 from minitorch import Tensor, nn, no_grad, optim
+from minitorch.nn import functional as F
 from minitorch.peft.layerwise import count_layers, layer_of
 from minitorch.serialization import load, save
 from minitorch.text.batches import IGNORE, widen
@@ -115,26 +116,85 @@ def fit(
     return state.history
 
 
-def average_of_runs(model: nn.Module, train: Callable[[int], Any], runs: int, seed: int = 0) -> None:
+def average_of_runs(
+    model: nn.Module,
+    train: Callable[[int], Any],
+    runs: int,
+    seed: int = 0,
+    score: Callable[[nn.Module], float] | None = None,
+) -> list[int]:
     """Train `runs` times from the same weights; `model` gets the mean of what came out: a model soup (arXiv:2203.05482).
 
     train(run) trains `model`; run = 0, 1, ...; from the second one on with random numbers of its own, of seed + run.
+    score(model): how good it is on validation data. With it the soup is the paper's greedy one: from the best run to the
+    worst, each is taken into the mean if that does not lower the mean's score, so the soup is at least as good there as
+    the best run. Returns the runs that are in the mean.
+
     Trainings that start from the same pretrained weights end close to each other. The mean of their weights is then a
-    good model too, and errs less where only one of them does; to use it costs as much as to use one. Buffers are the
-    last run's: after it, BatchNorm's statistics need `optim.swa_utils.update_bn`.
+    good model too, and errs less where only one of them does; to use it costs as much as to use one. BatchNorm's
+    statistics are not those of the mean: they need `optim.swa_utils.update_bn`. All runs' weights are kept in memory.
     """
     if runs < 1:
         raise ValueError(f"runs must be at least 1, got {runs}")
-    start = {name: value.detach().clone() for name, value in model.state_dict().items()}
-    average = optim.swa_utils.AveragedModel(model)
+
+    def weights() -> dict[str, Tensor]:
+        return {name: value.detach().clone() for name, value in model.state_dict().items()}
+
+    def scored() -> float:
+        model.eval()
+        value = 0.0 if score is None else score(model)
+        if math.isnan(value):
+            raise ValueError("score(model) gave nan: no run could be the best")
+        return value
+
+    start, ended, scores = weights(), [], []
     for run in range(runs):
         if run:
             model.load_state_dict(start)
             minitorch.manual_seed(seed + run)
         train(run)
-        average.update_parameters(model)
-    model.load_state_dict(average.module.state_dict())
-    model.eval()
+        ended.append(weights())
+        scores.append(scored())
+
+    def load_mean(chosen: list[int]) -> None:
+        means = {}
+        for name, value in ended[chosen[0]].items():
+            total = sum((ended[run][name] for run in chosen[1:]), value)
+            means[name] = (total / len(chosen)).to(value.dtype)
+        model.load_state_dict(means)
+
+    soup: list[int] = []
+    best = -math.inf
+    for run in sorted(range(runs), key=lambda run: -scores[run]):
+        load_mean([*soup, run])
+        if (reached := scored()) >= best:
+            best = reached
+            soup.append(run)
+    load_mean(soup)
+    return soup
+
+
+def r_drop(alpha: float) -> Callable:
+    """A loss for `fit` that wants the same answer from two passes with different dropout. R-Drop, arXiv:2106.14448.
+
+        loss = (CE(p, y) + CE(q, y)) / 2 + alpha/4 (KL(p || q) + KL(q || p)),   half of the paper's
+
+    p, q: the classes' probabilities, (N, C), in the two passes, which are the two halves of one batch of 2 N rows. A
+    step costs twice as much. For models of whole texts, whose logits are (N, C).
+    """
+    if not alpha >= 0:
+        raise ValueError(f"r_drop: alpha must be at least 0, got {alpha}")
+
+    def loss(model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
+        output = model(**{name: minitorch.cat([value, value]) for name, value in batch.items()})
+        if output.logits.ndim != 2:
+            raise ValueError(f"r_drop: expected logits (N, C), one row for each text; got {tuple(output.logits.shape)}")
+        p, q = F.log_softmax(output.logits, -1).chunk(2)
+        there = F.kl_div(q, p, reduction="batchmean", log_target=True)  # KL(p || q)
+        back = F.kl_div(p, q, reduction="batchmean", log_target=True)
+        return output.loss + alpha / 4 * (there + back)
+
+    return loss
 
 
 def plain_step(

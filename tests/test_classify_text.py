@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -99,7 +100,7 @@ def test_the_other_methods_run(run, tmp_path):
         assert figures(tmp_path / method) == figures(tmp_path / method, "report_validation")
 
 
-@pytest.mark.parametrize("method, average, evaluation", [("full", 1, 1), ("adalora", 1, 1), ("full", 2, 4)])
+@pytest.mark.parametrize("method, average, evaluation", [("full", 1, 1), ("adalora", 1, 1), ("full", 2, 5)])
 def test_a_run_that_is_stopped_goes_on(run, program, tmp_path, monkeypatch, method, average, evaluation):
     options = ("--method", method, "--average", average, "--epochs", 3, "--limit", 40, "--accumulate", 2)
     run(tmp_path / "whole", *options)
@@ -135,12 +136,23 @@ def test_what_cannot_work_is_refused_in_one_line(run, tmp_path, data, capsys):
     with pytest.raises(SystemExit, match="2"):
         run(tmp_path, "--average", 2, "--method", "lora")
     assert "--average is for --method full" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="alpha must be at least 0, got -1"):
+        run(tmp_path, "--r-drop", -1, "--limit", 8)
     with pytest.raises(SystemExit, match="splits train, validation and all, got test"):
         run(tmp_path, "--split", "test", "--epochs", 1, "--limit", 8)
     wrong = tmp_path / "wrong.tsv"
     wrong.write_text("a film\tup\n\nno label here\n")
     with pytest.raises(SystemExit, match=r"wrong.tsv, line 3: expected text TAB label, got 'no label here'"):
         run(tmp_path, "--data", wrong)
+
+
+def test_what_is_averaged_is_at_least_as_good_as_the_best_training(run, tmp_path, capsys):
+    run(tmp_path, "--average", 3, "--r-drop", 1, "--epochs", 2, "--lr", 0.005)
+    report = (tmp_path / "report.md").read_text()
+    assert re.search(r"averaged: the weights of the trainings [123]((, [123])*), of 3", report)
+    said = capsys.readouterr().out
+    best = [float(value) for value in re.findall(r"training \d, epoch.*validation_accuracy ([\d.]+)", said)]
+    assert len(best) == 6 and figures(tmp_path)["accuracy"] >= max(best) - 1e-4
 
 
 def test_a_file_of_ones_own_is_evaluated_as_a_whole_though_it_has_fewer_classes(run, tmp_path, data):

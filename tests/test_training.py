@@ -1,5 +1,8 @@
 """The training loop: what it promises about accumulation, resuming, stopping, and batches of texts."""
 
+import math
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,7 +12,7 @@ import minitorch
 from minitorch import nn, optim
 from minitorch.nn import functional as F
 from minitorch.text.batches import LengthBatches, batches, pad, text_batches, widen
-from minitorch.training import average_of_runs, fit, parameter_groups, predict
+from minitorch.training import average_of_runs, fit, parameter_groups, predict, r_drop
 from minitorch.utils.data import DataLoader
 
 
@@ -240,19 +243,85 @@ def test_the_average_of_runs_is_that_of_their_weights_each_from_the_same_start_w
         ended.append(weights(model))
         drawn.append(minitorch.rand(1).item())
 
-    average_of_runs(model, train, 3, seed=5)
+    assert average_of_runs(model, train, 3, seed=5) == [0, 1, 2]
     assert not model.training
     for other in begun[1:]:
         for name in begun[0]:
             np.testing.assert_array_equal(other[name], begun[0][name])
     assert len(set(drawn)) == 3
     assert not np.allclose(ended[0]["0.weight"], ended[1]["0.weight"])
-    parameters = dict(model.named_parameters())
     for name, value in model.state_dict().items():
-        mean = np.mean([run[name] for run in ended], 0)
-        np.testing.assert_allclose(value.numpy(), mean if name in parameters else ended[-1][name], rtol=1e-5, atol=1e-7)
+        assert value.numpy().dtype == begun[0][name].dtype
+        np.testing.assert_allclose(value.numpy(), np.mean([run[name] for run in ended], 0), rtol=1e-5, atol=1e-7)
     with pytest.raises(ValueError, match="runs must be at least 1, got 0"):
         average_of_runs(model, train, 0)
+
+
+def test_a_greedy_average_leaves_out_the_runs_that_make_it_worse():
+    model = nn.Linear(1, 1, bias=False)
+    ends = [2.0, -9.0, 1.5, 4.0]
+
+    def train(run):
+        model.load_state_dict({"weight": minitorch.tensor([[ends[run]]])})
+
+    def score(model):  # best at 3
+        assert not model.training
+        return -abs(model.weight.item() - 3)
+
+    # 2 and 4 are equally far away: first run 0, then run 3, with which the mean is 3; then neither 1.5 nor -9.
+    assert average_of_runs(model, train, 4, score=score) == [0, 3]
+    assert model.weight.item() == 3
+    assert average_of_runs(model, train, 4) == [0, 1, 2, 3]
+    assert model.weight.item() == np.mean(ends)
+    with pytest.raises(ValueError, match=r"score\(model\) gave nan"):
+        average_of_runs(model, train, 2, score=lambda model: math.nan)
+
+
+class Noisy(nn.Module):
+    """A classifier of vectors with dropout, with the interface of models of texts."""
+
+    def __init__(self, dropout):
+        super().__init__()
+        self.linear, self.dropout = nn.Linear(4, 3), dropout
+
+    def forward(self, x, labels):
+        logits = self.linear(F.dropout(x, self.dropout, self.training))
+        return SimpleNamespace(logits=logits, loss=F.cross_entropy(logits, labels))
+
+
+def test_r_drop_is_the_equation_of_its_paper():
+    minitorch.manual_seed(0)
+    batch = {"x": minitorch.randn(5, 4), "labels": minitorch.tensor([0, 2, 1, 1, 0])}
+    model = Noisy(0.5)
+    minitorch.manual_seed(7)
+    r_drop(3.0)(model, batch).backward()
+    found = [p.grad.numpy().copy() for p in model.parameters()]
+    model.zero_grad()
+
+    minitorch.manual_seed(7)  # the same dropout
+    twice = {name: minitorch.cat([value, value]) for name, value in batch.items()}
+    log_p, log_q = F.log_softmax(model(**twice).logits, -1).chunk(2)
+    rows = minitorch.arange(5)
+    cross_entropies = -(log_p[rows, batch["labels"]] + log_q[rows, batch["labels"]]).mean()
+    divergences = ((log_p.exp() - log_q.exp()) * (log_p - log_q)).sum(1).mean()  # KL(p || q) + KL(q || p)
+    assert divergences.item() > 0.01
+    (cross_entropies + 3.0 / 2 * divergences).backward()
+    for got, p in zip(found, model.parameters()):
+        np.testing.assert_allclose(got, p.grad.numpy() / 2, rtol=1e-5, atol=1e-7)
+
+
+def test_r_drop_without_dropout_is_the_plain_loss_and_bad_input_is_refused():
+    minitorch.manual_seed(0)
+    batch = {"x": minitorch.randn(5, 4), "labels": minitorch.tensor([0, 2, 1, 1, 0])}
+    model = Noisy(0.0)
+    np.testing.assert_allclose(r_drop(2.0)(model, batch).item(), model(**batch).loss.item(), rtol=1e-6)
+    with pytest.raises(ValueError, match="alpha must be at least 0, got -1"):
+        r_drop(-1)
+    with pytest.raises(ValueError, match="alpha must be at least 0, got nan"):
+        r_drop(math.nan)
+    tagger = lambda x, labels: SimpleNamespace(logits=minitorch.zeros(2, 3, 4), loss=None)  # noqa: E731
+    with pytest.raises(ValueError, match=r"expected logits \(N, C\), one row for each text; got \(2, 3, 4\)"):
+        r_drop(1)(tagger, batch)
 
 
 def test_errors(tmp_path):
