@@ -6,10 +6,12 @@ import functools
 import gzip
 import hashlib
 import http.server
+import io
 import operator
 import os
 import subprocess
 import sys
+import tarfile
 import threading
 import zipfile
 
@@ -17,7 +19,7 @@ import numpy as np
 import pytest
 
 from minitorch import datasets
-from minitorch.datasets import labelled, sources
+from minitorch.datasets import archives, labelled, sources
 from minitorch.datasets.labelled import TextClassification
 from minitorch.utils.files import LoadError
 
@@ -252,10 +254,10 @@ def served(folder):
 
 
 def offered(monkeypatch, name, **files):
-    """The table says that `name` has these files: name -> (what it should hold, address)."""
+    """The table says that `name` has these files: name -> (what it should hold or None, address, what makes it or not)."""
     table = {
-        file.replace("__", "."): sources.File(hashlib.sha256(data).hexdigest(), len(data), url)
-        for file, (data, url) in files.items()
+        file.replace("__", "."): sources.File(hashlib.sha256(data).hexdigest() if data else "", len(data or b""), *how)
+        for file, (data, *how) in files.items()
     }
     monkeypatch.setitem(sources.SOURCES, name, sources.Source("the authors", "free", table))
 
@@ -327,13 +329,201 @@ def test_a_file_in_an_archive(tmp_path, monkeypatch):
     assert [f.name for f in (tmp_path / "other").iterdir()] == ["names.zip"]
 
 
+HEADER = "label\trating\tid\ttext\n"
+
+
+def tar_gz(files):
+    """An archive of the files, name -> text or bytes, as bytes."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as tar:
+        for name, data in files.items():
+            data = data.encode() if isinstance(data, str) else data
+            entry = tarfile.TarInfo(name)
+            entry.size = len(data)
+            tar.addfile(entry, io.BytesIO(data))
+    return packed.getvalue()
+
+
+def offered_imdb(monkeypatch, address, archive, train=b"the known table"):
+    monkeypatch.delenv("MINITORCH_DATA", raising=False)
+    url = f"{address}/aclImdb.tar.gz"
+    offered(
+        monkeypatch, "imdb",
+        train__tsv=(train, f"{url}#aclImdb/train", archives.reviews),
+        test__tsv=(None, f"{url}#aclImdb/test", archives.reviews),
+        aclImdb__tar__gz=(archive, url),
+    )  # fmt: skip
+
+
+IMDB = tar_gz({
+    "aclImdb/README": "no review",
+    "aclImdb/test/pos/3_9.txt": "Naïve<br />\x1cfun",
+    "aclImdb/train/labeledBow.feat": "9 0:9 1:1",
+    "aclImdb/train/neg/7_1.txt": "bad\tworse\r\nworst\u2028ever\n",
+    "aclImdb/train/unsup/1_0.txt": "nobody knows",
+    "aclImdb/train/pos/10_8.txt": "good ",
+    "aclImdb/train/pos/9_10.txt": 'very "good"',
+    "aclImdb/train/neg/0_2.txt": "dull\x85",
+    "../aclImdb/train/neg/5_5.txt": "evil",
+})  # fmt: skip
+TRAIN = HEADER + '1\t10\t9\tvery "good"\n1\t8\t10\tgood \n0\t2\t0\tdull\n0\t1\t7\tbad worse worst ever\n'
+
+
+def test_reviews_from_an_archive(tmp_path, monkeypatch, capsys):
+    cache = sources.cache_folder() / "imdb"
+    with served(write(tmp_path / "site", aclImdb__tar__gz=IMDB)) as (address, asked):
+        offered_imdb(monkeypatch, address, IMDB)
+        data = datasets.imdb("train+validation")
+        assert (data.texts, data.labels) == (['very "good"', "good ", "dull", "bad worse worst ever"], [1, 1, 0, 0])
+        assert (cache / "train.tsv").read_bytes().decode() == TRAIN and len(asked) == 1
+        shown = capsys.readouterr().err
+        assert "Downloading http" in shown and f"Making {cache / 'train.tsv'} from {cache / 'aclImdb.tar.gz'}" in shown
+    assert datasets.imdb("test").texts == ["Naïve<br /> fun"]  # of the archive that is there; nobody answers any more
+    (cache / "aclImdb.tar.gz").unlink()
+    assert datasets.imdb("train+validation") == data
+    digest = hashlib.sha256(TRAIN.encode()).hexdigest()
+    assert (cache / "train.tsv.sha256").read_text() == f"{digest}  train.tsv\n"  # as sha256sum -c reads it
+    assert sorted(f.name for f in cache.iterdir()) == ["test.tsv", "test.tsv.sha256", "train.tsv", "train.tsv.sha256"]
+    assert not list(tmp_path.rglob("5_5.txt"))
+
+
+def test_a_table_that_is_damaged_after_it_was_made_is_refused(tmp_path, monkeypatch):
+    root = write(tmp_path / "root", aclImdb__tar__gz=IMDB)
+    offered_imdb(monkeypatch, "http://nowhere", IMDB)
+    for split, file in (("train+validation", root / "train.tsv"), ("test", root / "test.tsv")):
+        made = datasets.imdb(split, root)
+        file.write_text(file.read_text().replace("fun", "run").replace("good", "food"))
+        with pytest.raises(
+            LoadError, match=r"the checksum is \w+ \(\d+ bytes\), expected .*\w{64}, as noted when.*Delete it and"
+        ):
+            datasets.imdb(split, root)
+        assert datasets.imdb(split, root, check=False) != made
+        file.unlink()
+        assert datasets.imdb(split, root) == made
+    known = TRAIN.partition("1\t8")[0].encode()
+    offered_imdb(monkeypatch, "http://nowhere", IMDB, known)
+    (root / "train.tsv").write_bytes(known)  # the known table is right where another one was made
+    assert len(datasets.imdb("train+validation", root)) == 1
+    (root / "train.tsv").write_text(TRAIN)
+    (root / "train.tsv.sha256").write_bytes(b"\xff")
+    with pytest.raises(LoadError, match="expected .* or .*it is not the published file, or it is damaged"):
+        datasets.imdb("train", root)
+    (root / "train.tsv.sha256").unlink()
+    with pytest.raises(LoadError, match=rf"expected \w{{64}} \({len(known)} bytes\): it is not the published file"):
+        datasets.imdb("train", root)
+    write(tmp_path / "names", names__txt="ann\n", names__txt__sha256=hashlib.sha256(b"ann\n").hexdigest())
+    with pytest.raises(LoadError, match="not the published file"):  # a note counts only for what is made
+        datasets.names(tmp_path / "names")
+
+
+def test_archives_that_are_not_as_they_should_be(tmp_path, monkeypatch):
+    many = {f"aclImdb/train/pos/{i}_9.txt": os.urandom(300).hex() for i in range(50)}
+    whole = tar_gz(many)
+    altered = bytearray(gzip.compress(gzip.decompress(whole), 0))
+    altered[len(altered) // 2] ^= 1  # stored as it is: only gzip's checksum, at the end, says so
+    for data, message in (
+        (whole[: len(whole) // 2], "a damaged archive"),
+        (bytes(altered), "a damaged archive.*CRC"),
+        (gzip.compress(b"no tar archive" * 99), "a damaged archive"),
+        (b"no gzip", "a damaged archive"),
+        (tar_gz({"aclImdb/train/pos/1_9.txt": b"na\xefve"}), "a damaged archive.*utf-8"),
+        (tar_gz({"aclImdb/train/unsup/1_0.txt": "?"}), "without aclImdb/train .*there are no reviews"),
+    ):
+        root = write(tmp_path / str(len(list(tmp_path.iterdir()))), aclImdb__tar__gz=data)
+        offered_imdb(monkeypatch, "http://nowhere", data)
+        for check in (True, False):
+            with pytest.raises(LoadError, match=f"(?s){message}.*Delete it\nimdb: there is no train.tsv in .*Put it"):
+                datasets.imdb("train", root, check=check)
+        assert [f.name for f in root.iterdir()] == ["aclImdb.tar.gz"]
+
+    root = write(tmp_path / "other", aclImdb__tar__gz=IMDB)
+    offered_imdb(monkeypatch, "http://nowhere", whole)  # not this one
+    with pytest.raises(LoadError, match="(?s)aclImdb.tar.gz: the checksum is.*Delete it.*there is no train.tsv in"):
+        datasets.imdb("train", root)
+    assert len(datasets.imdb("train+validation", root, check=False)) == 4
+    with pytest.raises(LoadError, match="train.tsv: the checksum is"):  # what an unchecked archive gave stays unchecked
+        datasets.imdb("train", root)
+    assert sorted(f.name for f in root.iterdir()) == ["aclImdb.tar.gz", "train.tsv"]
+    with pytest.raises(ConnectionError, match="there is no aclImdb.tar.gz in .*Put it under this name in that folder"):
+        datasets.imdb("train", tmp_path / "empty")
+    assert not list((tmp_path / "empty").iterdir())
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", ""])
+def test_finance_news_from_an_archive(tmp_path, monkeypatch, end):
+    monkeypatch.delenv("MINITORCH_DATA", raising=False)
+    texts = ["Sales rose 5 % in Jyväskylä .", "No change \x85 at info@firm ."]
+    lines = (end or "\r\n").join([f"{texts[0]}@positive", f"{texts[1]}@neutral"]) + end
+    ours = f"\ufeff{texts[0]}@positive\r\n{texts[1]}@neutral\r\n".encode()
+    with zipfile.ZipFile(tmp_path / "bank.zip", "w") as packed:
+        packed.writestr("v1/Sentences.txt", lines.encode("latin-1"))
+    whole = (tmp_path / "bank.zip").read_bytes()
+    with served(tmp_path) as (address, asked):
+        url = f"{address}/bank.zip"
+        for member in ("v1/Sentences.txt", "v2/Sentences.txt"):
+            text = (ours, f"{url}#{member}", archives.utf8)
+            offered(monkeypatch, "financial_phrasebank", Sentences_50Agree__txt=text, bank__zip=(whole, url))
+            if member[:2] == "v1":
+                data = datasets.financial_phrasebank("train+validation+test")
+                assert (data.texts, data.labels) == (texts, [2, 1]) and len(asked) == 1
+    cache = sources.cache_folder() / "financial_phrasebank"
+    assert (cache / "Sentences_50Agree.txt").read_bytes() == ours  # the published bytes: nothing to note
+    assert sorted(f.name for f in cache.iterdir()) == ["Sentences_50Agree.txt", "bank.zip"]
+    assert datasets.financial_phrasebank("train+validation+test") == data
+    (cache / "Sentences_50Agree.txt").unlink()
+    with pytest.raises(LoadError, match="bank.zip: a damaged archive, or one without v2/Sentences.txt"):
+        datasets.financial_phrasebank()
+    assert [f.name for f in cache.iterdir()] == ["bank.zip"]
+
+
+@real
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_finance_news_become_the_known_file(tmp_path, end):
+    with open(sources.find("financial_phrasebank", "Sentences_50Agree.txt"), encoding="utf-8-sig") as file:
+        lines = file.read().replace("\n", end).encode("latin-1")
+    with zipfile.ZipFile(tmp_path / "bank.zip", "w") as packed:
+        packed.writestr("Sentences.txt", lines)
+    made = archives.utf8(str(tmp_path / "bank.zip"), "Sentences.txt")
+    known = sources.SOURCES["financial_phrasebank"].files["Sentences_50Agree.txt"]
+    assert (hashlib.sha256(made).hexdigest(), len(made)) == known[:2]
+
+
+def test_the_first_photographs_of_an_archive(tmp_path, monkeypatch):
+    monkeypatch.delenv("MINITORCH_DATA", raising=False)
+    name, batch = "cifar10_first4000_lossless__bin", "cifar-10-batches-bin/data_batch_1.bin"
+    records = np.random.default_rng(0).integers(0, 10, 4 * 3073).astype(np.uint8).tobytes()
+    whole = tar_gz({"cifar-10-batches-bin/readme.html": "no images", batch: records})
+    with served(write(tmp_path / "site", cifar__tar__gz=whole)) as (address, asked):
+        url = f"{address}/cifar.tar.gz"
+        offered(monkeypatch, "cifar10_4k", **{name: (records[:6146], f"{url}#{batch}"), "cifar__tar__gz": (whole, url)})
+        data = datasets.cifar10_4k("train+validation+test")
+        assert data.labels.tolist() == [records[0], records[3073]] and len(asked) == 1
+        assert data.images.tobytes() == records[1:3073] + records[3074:6146]
+    cache = sources.cache_folder() / "cifar10_4k"
+    assert len(datasets.cifar10_4k("train+validation+test")) == 2
+    assert sorted(f.name for f in cache.iterdir()) == ["cifar.tar.gz", name.replace("__", ".")]
+    for known, member, message in (
+        (records[3073:], batch, f"the checksum of {batch} in it is"),
+        (records[:6146], "cifar-10-batches-bin/data_batch_6.bin", "without .*data_batch_6.bin"),
+    ):
+        offered(monkeypatch, "cifar10_4k", **{name: (known, f"{url}#{member}"), "cifar__tar__gz": (whole, url)})
+        root = write(tmp_path / str(len(known)), cifar__tar__gz=whole)
+        with pytest.raises(LoadError, match=message):
+            datasets.cifar10_4k("train", root)
+        assert [f.name for f in root.iterdir()] == ["cifar.tar.gz"]
+
+
 def test_the_table_is_whole():
     for name, source in sources.SOURCES.items():
         assert source.home and source.licence and source.files
-        for file, (sha256, size, url) in source.files.items():
+        for file, (sha256, size, url, make) in source.files.items():
+            address, _, member = url.partition("#")
             assert bool(sha256) == bool(size or file.endswith(".zip")), (name, file)
-            assert not url or url.partition("#")[2 if "#" in url else 0].rpartition("/")[2] == file
-            assert len(sha256) in (0, 64) and url.startswith(("https://", "")) and not (url and not sha256)
+            assert len(sha256) in (0, 64) and (not url or url.startswith("https://")) and (sha256 or not url or make)
+            if member:
+                assert source.files[address.rpartition("/")[2]].url == address
+            else:
+                assert not make and (not url or url.rpartition("/")[2] == file)
 
 
 # --- files that are not as they should be ----------------------------------------------------------------------------

@@ -4,10 +4,11 @@
     everything = sst2("train+validation")  # splits may be joined
 
 A file is looked for in `root` if it is given, else in the data set's folder in MINITORCH_DATA, else in a cache, where
-it is downloaded if it has a public address (sources.py). It must be the published one; `check=False` reads another one
-of the same format. The splits are "train", "validation" and "test". Where the authors offer no validation (or test)
-split, it is the part of theirs whose texts have a hash in a fixed interval: the same on every machine, whatever the
-order, and duplicates (texts that differ only in case and white space, equal images) are never on two sides:
+it is downloaded if it has a public address, or made from an archive that has one (sources.py). It must be the published
+one, or what was made; `check=False` reads another one of the same format. The splits are "train", "validation" and
+"test". Where the authors offer no validation (or test) split, it is the part of theirs whose texts have a hash in a fixed
+interval: the same on every machine, whatever the order, and duplicates (texts that differ only in case and white space,
+equal images) are never on two sides:
 
     hash_share(key) < 0.1    validation
     0.1 <= ... < 0.2         test, where the authors have none
@@ -268,9 +269,10 @@ def sst2(split: str = "train", root: Root = None, *, check: bool = True) -> Text
 
 
 def imdb(split: str = "train", root: Root = None, *, check: bool = True) -> TextClassification:
-    """Film reviews with `<br />` in them, negative or positive: 24,996 for training, a tenth of them for validation.
+    """Film reviews with `<br />` in them: 25,000 for training, a tenth of them for validation; 25,000 test. Half are positive.
 
-    96 training texts are there twice or more; they are kept, on one side.
+    So many are made from the authors' archive. A train.tsv that lacks four of them, 24,996, is known as well, and read
+    where you put it. 96 training texts are there twice or more; they are kept, on one side.
     """
 
     def read(path: str) -> TextClassification:

@@ -1,28 +1,39 @@
 """Where the public files come from, and how one is found: in `root`, else in MINITORCH_DATA, else in the cache.
 
-The table holds for every file its checksum (SHA-256), its size and, where these very bytes are public, an address. A
-file without an address must be put there by hand; a held-out test file, which has no checksum here either, is read
-as it is. The data are under their own licences, which may forbid passing them on: minitorch ships none of them.
+The table holds for every file its checksum (SHA-256), its size and, where it is public, an address. A file without an
+address must be put there by hand; a held-out test file, which has no checksum here either, is read as it is. What is
+made from an archive may differ from the file that the table knows; then the archive's checksum vouches for it, and its
+own is noted beside it, in FILE.sha256. The data are under their own licences, which may forbid passing them on: minitorch
+ships none of them.
 """
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import os
+import sys
+import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 from ..utils.download import checksum, download
 from ..utils.files import LoadError, atomic_file
+from . import archives
+
+Maker = Callable[[str, str], bytes]
+NOTE = ".sha256"
+SHA256 = hashlib.sha256().hexdigest()  # what one looks like
 
 
 class File(NamedTuple):
     sha256: str = ""  # "": held out, so unknown here
     bytes: int = 0
-    url: str = ""  # "": nobody serves these very bytes, or nobody may. archive.zip#member: a file in an archive
+    url: str = ""  # "": nobody serves these very bytes, or nobody may. archive#member: the first bytes of that member
+    make: Maker | None = None  # makes it of archive and member; what it makes need not have the checksum
 
 
 class Source(NamedTuple):
@@ -37,6 +48,10 @@ RT = f"{GITHUB}/yoonkim/CNN_sentence/4abc8df1de694999ff54826854d3ebc53e3e9c20"
 WNUT = f"{GITHUB}/leondz/emerging_entities_17/master"
 BANKING = f"{GITHUB}/PolyAI-LDN/task-specific-datasets/master/banking_data"
 MULTI30K = f"{GITHUB}/multi30k/dataset/a3d2e0d26b56f3846f66a952536ffed4e401d05a/data/task1/raw"
+IMDB = "https://ai.stanford.edu/~amaas/data/sentiment/aclImdb_v1.tar.gz"
+PHRASEBANK = ("https://huggingface.co/datasets/takala/financial_phrasebank/resolve/"
+              "598b6aad98f7c8d67be161b12a4b5f2497e07edd/data/FinancialPhraseBank-v1.0.zip")  # fmt: skip
+CIFAR10 = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
 MOVIELENS = "https://files.grouplens.org/datasets/movielens/ml-latest-small.zip"
 MNIST = "https://ossci-datasets.s3.amazonaws.com/mnist"
 FASHION = f"{GITHUB}/zalandoresearch/fashion-mnist/master/data/fashion"
@@ -68,10 +83,12 @@ SOURCES = {
         "rt-polarity.pos": File("2da124ec187a9d5a29c9f04e91c540e02baed5af8868f550a26bd6fd4dbf8bf0", 626_139,
                                 f"{RT}/rt-polarity.pos"),
     }),
-    "imdb": Source("Large Movie Review Dataset of Maas et al., https://ai.stanford.edu/~amaas/data/sentiment, "
-                   "as one table: label, rating, id, text", "none given; for research", {
-        "train.tsv": File("3caf694025aea94e5dbf3060187b74c74bfaabcfa29753f08a8fc685065eeade", 33_386_648),
-        "test.tsv": File(),
+    "imdb": Source("Large Movie Review Dataset of Maas et al., https://ai.stanford.edu/~amaas/data/sentiment (a .tsv is one "
+                   "table of its reviews: label, rating, id, text)", "none given; for research", {
+        "train.tsv": File("3caf694025aea94e5dbf3060187b74c74bfaabcfa29753f08a8fc685065eeade", 33_386_648,
+                          f"{IMDB}#aclImdb/train", archives.reviews),  # the known one lacks four of the reviews
+        "test.tsv": File("", 0, f"{IMDB}#aclImdb/test", archives.reviews),
+        "aclImdb_v1.tar.gz": File("c40f74a18d3b61f90feba1e17730e0d38e8b97c05fde7008942e91923d1658fe", 84_125_825, IMDB),
     }),
     "conll2003": Source("CoNLL-2003 shared task, https://www.clips.uantwerpen.be/conll2003/ner; its texts are Reuters': get "
                         "them from NIST, https://trec.nist.gov/data/reuters/reuters.html, as `token tag` lines with BIO tags",
@@ -94,9 +111,12 @@ SOURCES = {
         "test.csv": File(),
     }),
     "financial_phrasebank": Source("Financial PhraseBank v1.0 of Malo et al., "
-                                   "https://huggingface.co/datasets/takala/financial_phrasebank, stored as UTF-8",
+                                   "https://huggingface.co/datasets/takala/financial_phrasebank (its .txt stored as UTF-8)",
                                    "CC BY-NC-SA 3.0", {
-        "Sentences_50Agree.txt": File("62bfa1a67f7b476a7e67fda3213d8d7f6890f5aaccdbc747c7555b94fc6cd171", 671_518),
+        "Sentences_50Agree.txt": File("62bfa1a67f7b476a7e67fda3213d8d7f6890f5aaccdbc747c7555b94fc6cd171", 671_518,
+                                      f"{PHRASEBANK}#FinancialPhraseBank-v1.0/Sentences_50Agree.txt", archives.utf8),
+        "FinancialPhraseBank-v1.0.zip": File(  # as in the data set's LFS metadata
+            "0e1a06c4900fdae46091d031068601e3773ba067c7cecb5b0da1dcba5ce989a6", 0, PHRASEBANK),
     }),
     "multi30k": Source("Multi30K, https://github.com/multi30k/dataset", "non-commercial research", {
         "train.en.gz": File("d79cfa999dd4c51d2cb42499b6796d5a882c3a8a961923c25a898c90f8bbd56f", 568_929,
@@ -140,7 +160,10 @@ SOURCES = {
     }),
     "cifar10_4k": Source("the first 4,000 records of data_batch_1.bin in Krizhevsky's "
                          "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz", "none given; for research", {
-        "cifar10_first4000_lossless.bin": File("0993cf8b8e43bc207603aef9787006995746513f5e3fa5a52e06d1b069926330", 12_292_000),
+        "cifar10_first4000_lossless.bin": File("0993cf8b8e43bc207603aef9787006995746513f5e3fa5a52e06d1b069926330", 12_292_000,
+                                               f"{CIFAR10}#cifar-10-batches-bin/data_batch_1.bin"),
+        "cifar-10-binary.tar.gz": File("c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd", 170_052_171,
+                                       CIFAR10),
     }),
     "thucnews_titles": Source("titles of THUCNews, http://thuctc.thunlp.org, as in "
                               "https://github.com/649453932/Chinese-Text-Classification-Pytorch", "for research", {
@@ -184,46 +207,68 @@ def present(name: str, files: Iterable[str], root: str | os.PathLike | None = No
 def find(name: str, file: str, root: str | os.PathLike | None = None, *, check: bool = True) -> str:
     """The path of a data set's file, downloaded if it is nowhere. `check=False` takes one that is not the published one."""
     source, places = SOURCES[name], folders(name, root)
-    sha256, size, url = source.files[file]
+    entry = source.files[file]
     for path in (folder / file for folder in places):
         if path.is_file():
-            if check and sha256 and (got := checksum(path, sha256)) != sha256:
-                raise LoadError(
-                    f"{path}: the checksum is {got} ({path.stat().st_size:,} bytes), expected {sha256} ({size:,} bytes): it "
-                    f"is not the published file, or it is damaged. Delete it and get it again"
-                    f"{'' if url else f' ({source.home})'}, or pass check=False to read a file of your own"
-                )
+            if check:
+                _check(path, entry, source.home)
             return os.fspath(path)
     looked = f"{name}: there is no {file} in {' and '.join(os.fspath(folder) for folder in places)}"
     put = (
         f"Put it under this name {'in that folder' if root is not None else f'in $MINITORCH_DATA/{name}'}. "
         f"Source: {source.home}. Licence: {source.licence}"
     )
-    if not url:
-        why = "no public address serves these bytes" if sha256 else "its checksum is not known"
+    if not entry.url:
+        why = "no public address serves these bytes" if entry.sha256 else "its checksum is not known"
         raise FileNotFoundError(f"{looked}, and it is not downloaded, since {why}. {put}")
     target = os.fspath(places[-1] / file)
     places[-1].mkdir(parents=True, exist_ok=True)
     try:
-        if "#" in url:
-            url, member = url.split("#")
-            _extract(find(name, url.rpartition("/")[2], root, check=check), member, target, sha256, size)
+        if "#" in entry.url:
+            url, member = entry.url.split("#")
+            archive = find(name, url.rpartition("/")[2], root, check=check)
+            _unpack(archive, member, target, entry, note=check)  # an unchecked archive vouches for nothing
         else:
-            download([url], target, sha256, size or None)
+            download([entry.url], target, entry.sha256, entry.bytes or None)
     except RuntimeError as error:
         kind = LoadError if isinstance(error, LoadError) else ConnectionError
         raise kind(f"{error}\n{looked}. {put}") from None
     return target
 
 
-def _extract(archive: str, member: str, target: str, sha256: str, size: int) -> None:
-    """One file of a zip archive, of the right size and checksum or not at all."""
+def _check(path: Path, entry: File, home: str) -> None:
+    """Refuses a file that is neither the known one nor what was made from the archive."""
+    size = f" ({entry.bytes:,} bytes)" if entry.bytes else ""
+    expected = {entry.sha256: entry.sha256 + size} if entry.sha256 else {}
+    note = Path(f"{path}{NOTE}")
+    if entry.make and note.is_file():
+        noted = note.read_text(errors="replace").partition(" ")[0]
+        expected[noted] = f"{noted}, as noted when it was made"
+    if expected and (got := checksum(path, SHA256)) not in expected:
+        raise LoadError(
+            f"{path}: the checksum is {got} ({path.stat().st_size:,} bytes), expected {' or '.join(expected.values())}: it "
+            f"is not the published file, or it is damaged. Delete it and get it again"
+            f"{'' if entry.url else f' ({home})'}, or pass check=False to read a file of your own"
+        )
+
+
+def _unpack(archive: str, member: str, target: str, entry: File, note: bool) -> None:
+    """A file of an archive, with the right checksum or not at all; or one made of it, with a note of its checksum."""
+    print(f"Making {target} from {archive}", file=sys.stderr)
     try:
-        with zipfile.ZipFile(archive) as packed, packed.open(member) as file:
-            data = file.read(size + 1)  # no more, whatever the archive says
-    except (zipfile.BadZipFile, KeyError, zlib.error, EOFError) as error:
+        if entry.make:
+            data = entry.make(archive, member)
+        else:
+            data = archives.read_member(archive, member, entry.bytes)  # no more, whatever the archive says
+    except (
+        zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError, KeyError, UnicodeDecodeError,
+    ) as error:  # fmt: skip
         raise LoadError(f"{archive}: a damaged archive, or one without {member} ({error}). Delete it") from None
-    if (got := hashlib.sha256(data).hexdigest()) != sha256:
-        raise LoadError(f"{archive}: the checksum of {member} in it is {got}, expected {sha256}. Delete it")
+    got = hashlib.sha256(data).hexdigest()
+    if got != entry.sha256 and not entry.make:
+        raise LoadError(f"{archive}: the checksum of {member} in it is {got}, expected {entry.sha256}. Delete it")
+    if got != entry.sha256 and note:
+        with atomic_file(target + NOTE) as out:
+            out.write(f"{got}  {os.path.basename(target)}\n".encode())
     with atomic_file(target) as out:
         out.write(data)
