@@ -3,9 +3,12 @@
     python examples/char_gpt.py                                        train (some minutes), write samples, save
     python examples/char_gpt.py --generate "ROMEO:" --temperature 0.8  what the saved model writes
     python examples/char_gpt.py --data FILE --out runs/mine            learn from another text
+    python examples/char_gpt.py --data FILE --out runs/mine --model runs/char_gpt --method lora    go on from what is learnt
+    python examples/char_gpt.py --evaluate --data FILE --split all     how much the saved model is surprised by a text
 
 The defaults are nanoGPT's recipe for a CPU: 800,000 parameters, 2000 steps, and a published validation loss of 1.88.
-The last tenth of the text is for validation; its loss is taken over all of it.
+The last tenth of the text is for validation; its loss is taken over all of it. A model that goes on with --model keeps
+its characters, and a text may have no others.
 """
 
 import argparse
@@ -39,7 +42,9 @@ class Characters:
         codes = code_points(text)
         ids = np.searchsorted(self.codes, codes).clip(max=len(self.codes) - 1)
         if unknown := set(codes[self.codes[ids] != codes].tolist()):
-            raise ValueError(f"characters that the training text does not have: {''.join(map(chr, sorted(unknown)))!r}")
+            raise ValueError(
+                f"characters that the model's training text does not have: {''.join(map(chr, sorted(unknown)))!r}"
+            )
         return ids.astype(np.int64)
 
     def decode(self, ids) -> str:
@@ -106,42 +111,68 @@ def cosine(optimizer, steps: int, warmup: int, least: float) -> minitorch.optim.
     return minitorch.optim.lr_scheduler.LambdaLR(optimizer, factor)
 
 
-def train(args, run: common.Run) -> None:
-    text = Path(args.data).read_text(encoding="utf-8") if args.data else datasets.tinyshakespeare()
+def read(args) -> str:
+    return Path(args.data).read_text(encoding="utf-8") if args.data else datasets.tinyshakespeare()
+
+
+def cut(ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What is there to learn from, and the last tenth."""
+    return ids[: int(0.9 * len(ids))], ids[int(0.9 * len(ids)) :]
+
+
+def make_model(args, run: common.Run, text: str) -> tuple[GPT2LMHeadModel, Characters]:
+    """A new one for the text's characters, or that of --model."""
+    dropout = {} if args.dropout is None else dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), args.dropout)
+    if args.model is not None:
+        return load(common.saved_model(args, run), **dropout)
     characters = Characters(text)
-    V, ids = len(characters.characters), characters.encode(text)
-    learn, validation = ids[: int(0.9 * len(ids))], ids[int(0.9 * len(ids)) :]
-    if len(validation) <= args.block:
+    config = GPT2Config(
+        vocab_size=len(characters.characters), n_positions=args.block, n_embd=args.width, n_layer=args.layers,
+        n_head=args.heads, **dropout, bos_token_id=None, eos_token_id=None,
+    )  # fmt: skip
+    return GPT2LMHeadModel(config), characters
+
+
+def train(args, run: common.Run) -> None:
+    text = read(args)
+    model, characters = make_model(args, run, text)
+    V, ids, block = len(characters.characters), characters.encode(text), model.config.n_positions
+    learn, validation = cut(ids)
+    if len(validation) <= block:
         raise ValueError(
             f"the text has {len(ids)} characters: its last tenth, for validation, must be longer than a window, "
-            f"--block {args.block}"
+            f"{'--block' if args.model is None else 'of the model'} {block}"
         )
+    learn = learn[: args.limit]
+    if len(learn) <= block:
+        raise ValueError(f"--limit {args.limit} must be more than a window, {block} characters")
     baseline = pair_loss(learn, validation, V)
-    config = GPT2Config(
-        vocab_size=V, n_positions=args.block, n_embd=args.width, n_layer=args.layers, n_head=args.heads,
-        resid_pdrop=args.dropout, embd_pdrop=args.dropout, attn_pdrop=args.dropout,
-        bos_token_id=None, eos_token_id=None,
-    )  # fmt: skip
-    model = GPT2LMHeadModel(config).to(args.device)
     size = sum(p.numel() for p in model.parameters())
     run.say(
         f"{len(learn):,} characters to learn from, {len(validation):,} to validate, {V} different; {size:,} parameters"
     )
 
+    begun = None
+    if args.model is not None:
+        begun = text_loss(model.to(args.device), validation, block, args.device)
+        run.say(f"validation loss {begun:.4f} before the training")
+    model = common.peft_model(model, args, args.steps).to(args.device)
     groups = parameter_groups(model, args.lr, weight_decay=0.1)
     optimizer = minitorch.optim.AdamW(groups, lr=args.lr, betas=(0.9, 0.99))
     history = fit(
         model,
-        Windows(learn, args.batch_size, args.block, args.eval_every),  # an "epoch": the steps between two evaluations
+        Windows(learn, args.batch_size, block, args.eval_every),  # an "epoch": the steps between two evaluations
         epochs=args.steps // args.eval_every,
         optimizer=optimizer,
         schedule=cosine(optimizer, args.steps, args.warmup, least=0.1),
-        loss=loss,
+        loss=common.regularised(loss),
         evaluate=lambda model: evaluate(model, validation, args),
+        patience=args.patience,
         checkpoint=run.checkpoint,
         resume=args.resume,
         graph=args.graph,
     )
+    model = common.merged(model)
     model.save_pretrained(run.model)
     (run.model / "characters.json").write_text(json.dumps(characters.characters) + "\n", encoding="utf-8")
     plot(history, baseline, args.eval_every, run.folder / "curves.png")
@@ -153,6 +184,7 @@ def train(args, run: common.Run) -> None:
         "pair_loss": baseline,
         "seconds": seconds,
         "parameters": size,
+        **({} if begun is None else {"validation_loss_before": begun}),
     }
     run.say(
         f"validation loss {best['validation_loss']:.4f} after {best['epoch'] * args.eval_every} steps "
@@ -164,8 +196,23 @@ def train(args, run: common.Run) -> None:
 
 
 def evaluate(model, validation: np.ndarray, args) -> dict[str, float]:
-    value = text_loss(model, validation, args.block, args.device)
+    value = text_loss(model, validation, model.config.n_positions, args.device)
     return {"validation_loss": value, "score": -value}
+
+
+def report(args, run: common.Run) -> None:
+    """The loss of the saved model on the last tenth of the text, or on all of it."""
+    model, characters = load(run.model, args.device)
+    ids = characters.encode(read(args))
+    ids = ids if args.split == "all" else cut(ids)[1]
+    if len(ids) < 2:
+        raise ValueError(f"--split {args.split} of the text has {len(ids)} characters: there is nothing to predict")
+    value = text_loss(model, ids, min(model.config.n_positions, len(ids) - 1), args.device)
+    run.figures |= {"loss": value, "bits": value / math.log(2), "characters": len(ids)}
+    run.say(
+        f"{args.data or 'tiny Shakespeare'}, split {args.split}: {len(ids):,} characters, loss {value:.4f}, that is "
+        f"{value / math.log(2):.3f} bits a character, a choice among {math.exp(value):.1f}"
+    )
 
 
 def write(model, characters: Characters, prompt: str, args, samples: int = 1) -> list[str]:
@@ -184,13 +231,12 @@ def write(model, characters: Characters, prompt: str, args, samples: int = 1) ->
     return [characters.decode(row).strip("\n") for row in tokens.tolist()]
 
 
-def load(args, run: common.Run) -> tuple[GPT2LMHeadModel, Characters]:
-    file = run.model / "characters.json"
+def load(folder: Path, device: str = "cpu", **changed) -> tuple[GPT2LMHeadModel, Characters]:
+    """A saved model, with some of its settings changed, and its characters."""
+    file = folder / "characters.json"
     if not file.is_file():
-        raise SystemExit(
-            f"there is no saved model in {run.model}: train one first (the same command without --generate)"
-        )
-    model = GPT2LMHeadModel.from_pretrained(run.model).to(args.device)
+        raise SystemExit(f"there is no saved model in {folder}: train one first (the same command without --generate)")
+    model = GPT2LMHeadModel.from_pretrained(folder, device=device, **changed)
     characters = Characters(json.loads(file.read_text(encoding="utf-8")))
     if len(characters.characters) != model.config.vocab_size:
         raise ValueError(
@@ -218,65 +264,67 @@ def plot(history: list[dict], baseline: float, eval_every: int, path: Path) -> N
     plt.close(figure)
 
 
+NEW = {"layers": 4, "heads": 4, "width": 128, "block": 64}  # the settings of a new model
+LR = 1e-3
+
+
 def options() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = common.options(
+        __doc__, out="runs/char_gpt", epochs=None, lr=LR, batch_size=12, methods=common.FURTHER, model=None,
+        batch="windows", unit="evaluations", limit="characters", predict=("--generate", "--predict"),
+        data="a text file in UTF-8 (default: tiny Shakespeare, from $MINITORCH_DATA or downloaded)",
+    )  # fmt: skip
+    parser.set_defaults(seed=1337)
 
-    def add(name, default, text, kind=None):
+    def add(name, default, text, kind=None, new=False):
         shown = "" if default is None else f" (default: {default})"
-        parser.add_argument(name, type=kind or type(default), default=default, help=text + shown)
+        value = None if new else default
+        parser.add_argument(name, type=kind or type(default), default=value, help=text + shown)
 
-    add("--data", None, "a text file in UTF-8 (default: tiny Shakespeare, from $MINITORCH_DATA or downloaded)", str)
-    add("--layers", 4, "blocks")
-    add("--heads", 4, "attention heads")
-    add("--width", 128, "width, a multiple of the heads")
-    add("--block", 64, "characters that the model sees at once")
-    add("--dropout", 0.0, "in all layers; nanoGPT has 0.2 in its larger model")
-    add("--batch-size", 12, "windows in a step")
+    add("--layers", NEW["layers"], "blocks", new=True)
+    add("--heads", NEW["heads"], "attention heads", new=True)
+    add("--width", NEW["width"], "width, a multiple of the heads", new=True)
+    add("--block", NEW["block"], "characters that the model sees at once", new=True)
+    add("--dropout", None, "in all layers (default: 0, or as in --model); nanoGPT has 0.2 in its larger model", float)
     add("--steps", 2000, "steps of training, a multiple of --eval-every")
     add("--eval-every", 250, "steps between evaluations, each with a checkpoint")
-    add("--lr", 1e-3, "highest learning rate; it falls to a tenth")
-    add("--warmup", 100, "steps in which the rate rises")
-    add("--seed", 1337, "of the first weights, the windows, dropout and samples")
-    add("--device", "cpu", "cpu or cuda")
-    parser.add_argument(
-        "--graph", action="store_true", help="capture the training step as a CUDA graph (with --device cuda)"
-    )
-    add("--out", "runs/char_gpt", "the run's folder: model, report, curves")
-    parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
-    parser.add_argument("--generate", metavar="PROMPT", help="do not train: let the saved model in --out continue this")
+    add("--warmup", 100, "steps in which the rate rises to --lr; then it falls to a tenth")
     add("--length", 500, "characters to write")
     add("--temperature", 0.8, "of the samples: below 1 safer, above 1 wilder")
     add("--top-k", None, "draw only from the k most probable characters", int)
     add("--top-p", None, "draw only from the fewest characters that have this probability together", float)
-    parser.set_defaults(evaluate=False, split=None)  # options of the other programs' report
     return parser
 
 
 def check(args) -> None:
     """Settings that could only fail later, or do nothing."""
-    for name in ("layers", "heads", "width", "block", "batch_size", "steps", "eval_every", "length"):
-        if getattr(args, name) < 1:
-            raise SystemExit(f"--{name.replace('_', '-')} must be at least 1, got {getattr(args, name)}")
-    if args.width % args.heads:
+    if args.model is None and args.width % args.heads:
         raise SystemExit(f"--width {args.width} must be a multiple of --heads {args.heads}")
     if args.steps % args.eval_every:
         raise SystemExit(f"--steps {args.steps} must be a multiple of --eval-every {args.eval_every}")
-    if not 0 <= args.dropout < 1:
-        raise SystemExit(f"--dropout must be in [0, 1), got {args.dropout}")
+    if args.split not in ("validation", "all"):
+        raise SystemExit(f"--split {args.split}: there are validation, the last tenth of the text, and all")
+    if args.split == "all" and not args.evaluate:
+        raise SystemExit("--split all is for --evaluate: nine tenths of the text are learnt from")
     generation.check_sampling(args.temperature, args.top_k, args.top_p)
 
 
 def main() -> None:
     args = options().parse_args()
-    check(args)
+    common.complete(args, LR, NEW, free={"dropout": 0.0})
     run = common.Run(args)
-    if args.generate is not None:
+    check(args)
+    if args.predict:
         minitorch.manual_seed(args.seed)
-        model, characters = load(args, run)
-        print(write(model, characters, args.generate, args)[0])
+        model, characters = load(run.model, args.device)
+        for prompt in args.predict:
+            print(write(model, characters, prompt, args)[0])
         return
-    run.begin()
-    train(args, run)
+    if args.evaluate:
+        report(args, run)
+    else:
+        run.begin()
+        train(args, run)
     run.finish()
 
 

@@ -4,9 +4,11 @@
     python examples/chinese_sentiment.py --predict 房间很干净，服务也好         read the saved model
     python examples/chinese_sentiment.py --evaluate --split test                evaluate the saved model on a test split
     python examples/chinese_sentiment.py --task news --out runs/chinese_news    titles of news, ten classes
+    python examples/chinese_sentiment.py --task file --data FILE --model runs/chinese_sentiment/hotels
+                                            go on from what is learnt, on lines `text TAB label` of your own
 
 Chinese writes no spaces between words, and a character already means something, so the characters are the tokens: no
-segmentation, and a vocabulary of some 3,000. Three models to compare (--model): an LSTM (lesson 08), convolutions (lesson
+segmentation, and a vocabulary of some 3,000. Three models to compare (--kind): an LSTM (lesson 08), convolutions (lesson
 07), and a bag of n-grams: the fastest by far, and with so few texts to learn from no worse. The loop is
 minitorch.training.fit.
 """
@@ -22,6 +24,7 @@ from pathlib import Path
 
 import common
 import numpy as np
+from classify_text import own_texts
 from minitorch.models.bert import SequenceClassifierOutput
 from minitorch.models.lstm import LSTMConfig, LSTMForSequenceClassification
 from minitorch.models.pretrained import PreTrained, PreTrainedConfig, complete_labels
@@ -165,12 +168,14 @@ class Recipe:
     epochs: int
 
 
-MODELS = {
+KINDS = {
     "lstm": Recipe(lstm, 2e-3, 6),
     "cnn": Recipe(lambda size, labels: TextCNN(TextConfig(size, label2id=labels)), 1e-3, 8),
     "bag": Recipe(lambda size, labels: BagOfNgrams(TextConfig(size, 32, label2id=labels)), 1e-2, 4),
 }
-KINDS = {kind.__name__: kind for kind in (LSTMForSequenceClassification, TextCNN, BagOfNgrams)}
+CLASSES = {"lstm": LSTMForSequenceClassification, "cnn": TextCNN, "bag": BagOfNgrams}
+NEW = {"kind": "bag", "at_least": 2}  # the settings of a new model
+METHODS = {"full": "all weights", "frozen": "only the last layer", "bitfit": "the last layer, and only biases"}
 
 
 # ---- data -----------------------------------------------------------------------------------------------------------
@@ -185,7 +190,7 @@ def news(split: str, root=None):
     return data.select([i for i, out in enumerate(held_out) if out == (split == "validation")])
 
 
-TASKS = {"hotels": datasets.chnsenticorp_htl, "news": news}
+TASKS = {"hotels": datasets.chnsenticorp_htl, "news": news, "file": own_texts}
 
 
 # ---- the program ----------------------------------------------------------------------------------------------------
@@ -201,72 +206,111 @@ def scores(labels, said) -> tuple[float, float]:
     return float((said == np.array(labels)).mean()), float(f1_score(labels, said, average="macro"))
 
 
+def make_model(args, run: common.Run, data):
+    """A new one with the characters of these texts, or that of --model with its own."""
+    if args.model is not None:
+        folder = common.saved_model(args, run)
+        model, tokenizer = load_model(folder, "cpu")
+        run.check_classes(model, data.classes, by_name=True, where=folder)
+        if args.method == "bitfit" and isinstance(model, BagOfNgrams):
+            raise ValueError("--method bitfit: a bag has no biases below its last layer, which --method frozen trains")
+        return model, tokenizer
+    tokenizer = Characters.of(data.texts, args.at_least)
+    numbers = {name: number for number, name in enumerate(data.classes)}
+    return KINDS[args.kind].make(len(tokenizer.characters), numbers), tokenizer
+
+
 def train(args, run: common.Run):
     data, validation = (TASKS[args.task](split, root=args.data) for split in ("train", "validation"))
     if args.limit:
         data = data.select(random.Random(args.seed).sample(range(len(data)), min(args.limit, len(data))))
-    tokenizer = Characters.of(data.texts, args.at_least)
+    model, tokenizer = make_model(args, run, data)
+    vocabulary = "those of the model" if args.model else f"characters seen at least {args.at_least} times"
     run.say(
-        f"{args.task}, {args.model}: {len(data)} texts to learn from, {len(validation)} to validate; "
-        f"{len(tokenizer.characters)} tokens, characters seen at least {args.at_least} times"
+        f"{args.task}, {kind_of(model)}: {len(data)} texts to learn from, {len(validation)} to validate; "
+        f"{len(tokenizer.characters)} tokens, {vocabulary}"
     )
+    numbers = model.config.label2id
+    labels, truth = ([numbers[part.classes[n]] for n in part.labels] for part in (data, validation))
     features = tokenizer.features(data.texts, args.max_length)
-    loader = batches([{**f, "labels": n} for f, n in zip(features, data.labels)], tokenizer.pad, args.batch_size)
+    loader = batches([{**f, "labels": n} for f, n in zip(features, labels)], tokenizer.pad, args.batch_size)
     held_out = tokenizer.features(validation.texts, args.max_length)
 
-    numbers = {name: number for number, name in enumerate(data.classes)}
-    model = MODELS[args.model].make(len(tokenizer.characters), numbers).to(args.device)
     run.say(f"{sum(p.numel() for p in model.parameters()):,} parameters")
+    steps = args.epochs * len(loader)
+    model = common.peft_model(model, args, steps).to(args.device)
     optimizer = minitorch.optim.AdamW(parameter_groups(model, args.lr), lr=args.lr)
 
     def evaluate(model):
-        accuracy, macro_f1 = scores(validation.labels, choices(model, held_out, tokenizer))
+        accuracy, macro_f1 = scores(truth, choices(model, held_out, tokenizer))
         return {"validation_accuracy": accuracy, "validation_macro_f1": macro_f1, "score": accuracy}
 
-    steps = args.epochs * len(loader)
     schedule = linear_warmup_decay(optimizer, steps // 10, steps)
     run.fit(model, loader, optimizer=optimizer, schedule=schedule, evaluate=evaluate)
+    model = common.merged(model)
     common.save_model(model, tokenizer, run.model)
     return model, tokenizer
+
+
+def kind_of(model: nn.Module) -> str:
+    return next(kind for kind, made in CLASSES.items() if isinstance(model, made))
+
+
+def read_kind(folder: Path) -> str:
+    """Of which kind the saved model is: lstm, cnn or bag."""
+    named = "".join(json.loads((folder / "config.json").read_text(encoding="utf-8")).get("architectures", []))
+    for kind, made in CLASSES.items():
+        if made.__name__ == named:
+            return kind
+    raise SystemExit(f"{folder} holds a {named}; this program makes {', '.join(c.__name__ for c in CLASSES.values())}")
 
 
 def load_model(folder: Path, device: str):
     """The saved model, of whichever kind it is, and its characters."""
     if not folder.is_dir():
         raise SystemExit(f"there is no saved model in {folder}: train one first (the same command without --predict)")
-    named = "".join(json.loads((folder / "config.json").read_text(encoding="utf-8")).get("architectures", []))
-    if named not in KINDS:
-        raise SystemExit(f"{folder} holds a {named}; this program makes {', '.join(KINDS)}")
-    return KINDS[named].from_pretrained(folder).to(device), Characters.from_pretrained(folder)
+    return CLASSES[read_kind(folder)].from_pretrained(folder).to(device), Characters.from_pretrained(folder)
 
 
 def report(args, data, run: common.Run, model, tokenizer) -> None:
     """The classes' table, beside what is reached without reading."""
-    run.check_classes(model, data.classes)
+    classes = run.check_classes(model, data.classes, by_name=True)
+    labels = [classes.index(data.classes[n]) for n in data.labels]
     said = choices(model, tokenizer.features(data.texts, args.max_length), tokenizer, progress=True)
     run.say(f"\n## {args.task}, split {args.split}: {len(data)} texts\n")
-    run.per_class(data.labels, said, data.classes)
-    largest = np.full(len(data), np.bincount(data.labels).argmax())
+    run.per_class(labels, said, classes)
+    largest = np.full(len(data), np.bincount(labels).argmax())
     for name, guess in (("this model", said), ("the largest class", largest)):
-        accuracy, macro_f1 = scores(data.labels, guess)
+        accuracy, macro_f1 = scores(labels, guess)
         run.say(f"{name}: accuracy {accuracy:.4f}, macro F1 {macro_f1:.4f}")
 
 
 def options() -> argparse.ArgumentParser:
-    parser = common.options(__doc__, out="runs/chinese_sentiment/TASK", epochs=None, lr=None, batch_size=32, methods=False)
+    parser = common.options(
+        __doc__, out="runs/chinese_sentiment/TASK", epochs=None, lr=None, batch_size=32, methods=METHODS, model=None,
+        why_not="LoRA is for linear layers, of which these models have one, the last",
+    )  # fmt: skip
     add = parser.add_argument
-    add("--task", choices=TASKS, default="hotels", help="hotel reviews or news titles (default: hotels)")
-    add("--model", choices=MODELS, default="bag", help="what learns (default: bag)")
+    add(
+        "--task",
+        choices=TASKS,
+        default="hotels",
+        help="hotel reviews, news titles, or lines text TAB label in --data FILE (default: hotels)",
+    )
+    add("--kind", choices=KINDS, help="what learns (default: bag)")
     add("--max-length", type=int, default=256, help="characters that are read; the rest is cut off (default: 256)")
-    add("--at-least", type=int, default=2, help="rarer characters in the training texts are [UNK] (default: 2)")
+    add("--at-least", type=int, help="rarer characters in the training texts are [UNK] (default: 2)")
     return parser
 
 
 def main() -> None:
     args = options().parse_args()
-    args.epochs = MODELS[args.model].epochs if args.epochs is None else args.epochs
-    args.lr = MODELS[args.model].lr if args.lr is None else args.lr
     run = common.Run(args)
+    kind = args.kind or NEW["kind"]
+    if args.model is not None and not (args.predict or args.evaluate):
+        kind = read_kind(common.saved_model(args, run))
+    common.complete(args, KINDS[kind].lr, NEW)
+    args.epochs = KINDS[kind].epochs if args.epochs is None else args.epochs
     if args.predict or args.evaluate:
         model, tokenizer = load_model(run.model, args.device)
     if args.predict:

@@ -15,6 +15,7 @@ split; the test images are used once, at the end.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import common
 from images import ImageBatches, accuracy, own_images, predict, report
@@ -55,12 +56,10 @@ def images_of(args, task: Task, split: str):
     return task.load(split, root=args.data)
 
 
-def make_model(args, data) -> ResNet:
+def make_model(args, run: common.Run, data) -> ResNet:
     labels = dict(enumerate(data.classes))
     channels = data.images.shape[1]
     if args.model is None:
-        if args.method == "frozen":
-            raise ValueError("--method frozen trains the head alone, on weights that --model gives")
         blocks = (args.blocks,) * 4
         return ResNet(
             ResNetConfig(
@@ -68,7 +67,8 @@ def make_model(args, data) -> ResNet:
                 zero_init_residual=True, id2label=labels,
             )
         )  # fmt: skip
-    model = ResNet.from_pretrained(args.model, num_classes=len(labels), id2label=labels, in_channels=channels)
+    name = common.saved_model(args, run) if Path(args.model).exists() else args.model  # a hub id
+    model = ResNet.from_pretrained(name, num_classes=len(labels), id2label=labels, in_channels=channels)
     model.fc.reset_parameters()
     if args.method == "frozen":
         model.requires_grad_(False)
@@ -84,7 +84,7 @@ def train(args, task: Task, run: common.Run) -> ResNet:
 
     padding = task.padding * args.size // task.size
     batches = ImageBatches(data.images, data.labels, args.batch_size, padding, flip=True)
-    model = make_model(args, data).to(args.device)
+    model = make_model(args, run, data).to(args.device)
     learning = sum(p.numel() for p in model.parameters() if p.requires_grad)
     run.say(f"{sum(p.numel() for p in model.parameters()):,} weights, {learning:,} of them learn")
     optimizer = minitorch.optim.SGD(parameter_groups(model, args.lr, 5e-4), lr=args.lr, momentum=0.9, nesterov=True)
@@ -114,14 +114,15 @@ def load(args, run: common.Run) -> ResNet:
 
 
 def main() -> None:
-    parser = common.options(__doc__, out="runs/classify_images/TASK", epochs=None, lr=None, batch_size=64, methods=False, split=None)
+    parser = common.options(
+        __doc__, out="runs/classify_images/TASK", epochs=None, lr=None, batch_size=64, split=None, model=None,
+        methods={"full": "all weights", "frozen": "only the head"},
+        weights="a folder, a .safetensors file or a hub id",
+        why_not="LoRA is for linear layers, and a ResNet's only one is its head",
+    )  # fmt: skip
     parser.add_argument("--task", choices=TASKS, default="fashion_mnist", help="what to learn (default: fashion_mnist)")
-    parser.add_argument("--model", help="a folder, .safetensors file or hub id to begin with (default: random weights)")
-    parser.add_argument(
-        "--method", choices=["full", "frozen"], default="full", help="with --model: train all, or the head"
-    )
-    parser.add_argument("--width", type=int, default=24, help="channels of the new network's first layer (default: 24)")
-    parser.add_argument("--blocks", type=int, default=1, help="blocks in each of its four layers (default: 1)")
+    parser.add_argument("--width", type=int, help="channels of the new network's first layer (default: 24)")
+    parser.add_argument("--blocks", type=int, help="blocks in each of its four layers (default: 1)")
     parser.add_argument(
         "--size", type=int, help="for --task folder: points of a side, to which images are brought (default: 32)"
     )
@@ -129,6 +130,7 @@ def main() -> None:
     task = TASKS[args.task]
     args.epochs = task.epochs if args.epochs is None else args.epochs
     args.lr = task.lr[args.method if args.model else "new"] if args.lr is None else args.lr
+    common.complete(args, args.lr, {"width": 24, "blocks": 1})
     if args.size and args.task != "folder":
         raise ValueError(f"--size is for --task folder; the images of {args.task} have {task.size} points a side")
     args.size, args.split = args.size or task.size, args.split or task.split

@@ -3,6 +3,8 @@
     python examples/translate.py                                        train, validate, save
     python examples/translate.py --predict "Ein Hund läuft am Strand."  what the saved model says
     python examples/translate.py --evaluate --split test                the saved model on the test split of 2016
+    python examples/translate.py --model runs/translate --data FILE --out runs/mine --method lora
+                                                     go on from what is learnt, on lines `German TAB English` of your own
 
 The model is minitorch.models.transformer (lesson 11), the training loop minitorch.training.fit. Both languages share one
 vocabulary of pieces of words (byte-pair encoding) and one matrix of embeddings.
@@ -10,6 +12,7 @@ vocabulary of pieces of words (byte-pair encoding) and one matrix of embeddings.
 
 import math
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import common
 import sacrebleu
@@ -18,6 +21,7 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 
 import minitorch
 from minitorch import datasets, no_grad
+from minitorch.datasets.corpus import is_held_out
 from minitorch.training import parameter_groups, progress_bar, to
 from minitorch.utils.data import DataLoader, Sampler
 
@@ -116,33 +120,67 @@ def mean_loss(model, batches: DataLoader) -> float:
     return total / count
 
 
+def sentences(args, split: str) -> datasets.Translation:
+    """Multi30k, or the lines `source TAB target` of a file of one's own, a tenth of them for validation."""
+    if args.data is None or Path(args.data).is_dir():
+        return datasets.multi30k(split, root=args.data)
+    if split not in ("train", "validation", "all"):
+        raise ValueError(f"--data {args.data}: a file has the splits train, validation and all, got {split}")
+    pairs = []
+    for number, line in enumerate(common.text_lines(args.data), 1):
+        if not line.strip():
+            continue
+        source, _, target = (part.strip() for part in line.partition("\t"))
+        if not source or not target or "\t" in target:
+            raise ValueError(f"{args.data}, line {number}: expected source TAB target, got {line.rstrip()[:100]!r}")
+        if split == "all" or is_held_out(source, 0.1) == (split == "validation"):
+            pairs.append((source, target))
+    if not pairs:
+        raise ValueError(f"{args.data}: too few lines, there is none in the split {split}")
+    return datasets.Translation([source for source, _ in pairs], [target for _, target in pairs])
+
+
+# The settings of a new model, and those that may be changed of a saved one.
+NEW = {"vocab_size": 6000, "layers": 3, "width": 256, "heads": 4, "hidden": 512, "max_length": 100}
+FREE = {"dropout": 0.1, "label_smoothing": 0.1}
+
+
+def make_model(args, run: common.Run, texts: Sequence[str]) -> tuple[EncoderDecoder, Tokenizer]:
+    """A new one with a vocabulary of these texts, or that of --model with its own."""
+    free = {name: getattr(args, name) for name in FREE if getattr(args, name) is not None}
+    if args.model is not None:
+        return load(common.saved_model(args, run), **free)
+    tokenizer = train_tokenizer(texts, args.vocab_size)
+    config = TransformerConfig(
+        vocab_size=tokenizer.get_vocab_size(), max_length=args.max_length, width=args.width, heads=args.heads,
+        layers=args.layers, hidden=args.hidden, pad=PAD, bos=BOS, eos=EOS, **free,
+    )  # fmt: skip
+    return EncoderDecoder(config), tokenizer
+
+
 def train(args, run: common.Run):
-    data, validation = (datasets.multi30k(split, root=args.data) for split in ("train", "validation"))
+    data, validation = (sentences(args, split) for split in ("train", "validation"))
     if args.limit:
         data = data.select(range(min(args.limit, len(data))))
-    tokenizer = train_tokenizer([*data.source, *data.target], args.vocab_size)
+    model, tokenizer = make_model(args, run, [*data.source, *data.target])
+    most = model.config.max_length
 
     def pairs(data) -> list[dict]:
         both = zip(encode(tokenizer, data.source), encode(tokenizer, data.target))
         return [{"source": source, "labels": target} for source, target in both]
 
-    config = TransformerConfig(
-        vocab_size=tokenizer.get_vocab_size(), max_length=args.max_length, width=args.width, heads=args.heads,
-        layers=args.layers, hidden=args.hidden, dropout=args.dropout, label_smoothing=args.label_smoothing,
-        pad=PAD, bos=BOS, eos=EOS,
-    )  # fmt: skip
     every, held_out = pairs(data), pairs(validation)
     longest = max(len(side) for pair in held_out for side in pair.values())
-    if longest > args.max_length:
-        raise SystemExit(f"--max-length {args.max_length}: a validation sentence has {longest} pieces of words")
-    examples = [pair for pair in every if max(map(len, pair.values())) <= args.max_length]
+    name = "--max-length" if args.model is None else f"the longest that --model {args.model} reads,"
+    if longest > most:
+        raise SystemExit(f"{name} {most}: a validation sentence has {longest} pieces of words")
+    examples = [pair for pair in every if max(map(len, pair.values())) <= most]
     if len(examples) < len(every):
-        run.say(f"{len(every) - len(examples)} pairs are longer than --max-length {args.max_length} and are left out")
+        run.say(f"{len(every) - len(examples)} pairs are longer than {name} {most} and are left out")
     batches = DataLoader(examples, batch_sampler=TokenBatches(examples, args.batch_size), collate_fn=pad)
     held_out = DataLoader(held_out, batch_size=64, collate_fn=pad)
-    model = EncoderDecoder(config).to(args.device)
     run.say(
-        f"{len(examples)} pairs to learn from, {len(validation)} to validate, {config.vocab_size} pieces of words, "
+        f"{len(examples)} pairs to learn from, {len(validation)} to validate, {model.config.vocab_size} pieces of words, "
         f"{sum(p.numel() for p in model.parameters()) / 1e6:.1f} million parameters, {len(batches)} steps an epoch"
     )
 
@@ -150,10 +188,12 @@ def train(args, run: common.Run):
         bleu = sacrebleu.corpus_bleu(translate(model, tokenizer, validation.source, beams=1), [validation.target]).score
         return {"validation_loss": mean_loss(model, held_out), "validation_bleu": bleu, "score": bleu}
 
+    model = common.peft_model(model, args, args.epochs * len(batches)).to(args.device)
     groups = parameter_groups(model, args.lr, args.weight_decay)
     optimizer = minitorch.optim.AdamW(groups, lr=args.lr, betas=(0.9, 0.98))
     schedule = warmup_cosine(optimizer, args.epochs * len(batches), args.warmup)
     history = run.fit(model, batches, optimizer=optimizer, schedule=schedule, evaluate=evaluate)
+    model = common.merged(model)
     model.save_pretrained(run.model)
     tokenizer.save(str(run.model / "tokenizer.json"))
     run.figures |= {"epochs": len(history), "training_seconds": sum(record["seconds"] for record in history)}
@@ -163,7 +203,9 @@ def train(args, run: common.Run):
 
 def report(args, run: common.Run, model, tokenizer: Tokenizer, data: datasets.Translation) -> None:
     """BLEU, greedy and with a beam, and translations beside the references."""
-    run.say(f"\n## German to English, Multi30k, split {args.split}: {len(data)} sentences\n")
+    own = args.data is not None and Path(args.data).is_file()
+    name = args.data if own else "German to English, Multi30k"
+    run.say(f"\n## {name}, split {args.split}: {len(data)} sentences\n")
     metric = sacrebleu.BLEU()
     for name, beams in (("greedy", 1), (f"beam {args.beams}", args.beams)):
         said = translate(model, tokenizer, data.source, beams, progress=True)
@@ -175,40 +217,44 @@ def report(args, run: common.Run, model, tokenizer: Tokenizer, data: datasets.Tr
         run.say(f"| {data.source[i]} | {said[i]} | {data.target[i]} |")
 
 
-def load(args, run: common.Run):
-    file = run.model / "tokenizer.json"
+def load(folder: Path, device: str = "cpu", **changed) -> tuple[EncoderDecoder, Tokenizer]:
+    """A saved model, with some of its settings changed, and its vocabulary."""
+    file = folder / "tokenizer.json"
     if not file.is_file():
-        raise SystemExit(f"there is no saved model in {run.model}: train one first (the command without --predict)")
-    return EncoderDecoder.from_pretrained(run.model, device=args.device), Tokenizer.from_file(str(file))
+        raise SystemExit(f"there is no saved model in {folder}: train one first (the command without --predict)")
+    return EncoderDecoder.from_pretrained(folder, device=device, **changed), Tokenizer.from_file(str(file))
 
 
 def main() -> None:
     parser = common.options(
-        __doc__, out="runs/translate", epochs=6, lr=1e-3, batch_size=1200, methods=False, batch="tokens a side"
-    )
+        __doc__, out="runs/translate", epochs=6, lr=1e-3, batch_size=1200, methods=common.FURTHER, model=None,
+        batch="tokens a side",
+        data="a folder with Multi30k's files, or a file of lines source TAB target (default: Multi30k, from $MINITORCH_DATA "
+        "or downloaded)",
+    )  # fmt: skip
     add = parser.add_argument
-    add("--vocab-size", type=int, default=6000, help="pieces of words, of both languages together (default: 6000)")
-    add("--layers", type=int, default=3, help="of the encoder and of the decoder (default: 3)")
-    add("--width", type=int, default=256, help="of the vectors (default: 256)")
-    add("--heads", type=int, default=4, help="of the attention (default: 4)")
-    add("--hidden", type=int, default=512, help="width of the feed-forward networks (default: 512)")
-    add("--max-length", type=int, default=100, help="longest sentence in pieces of words (default: 100)")
-    add("--dropout", type=float, default=0.1, help="share of the activations that are left out (default: 0.1)")
-    add("--label-smoothing", type=float, default=0.1, help="share of the target given to all words (default: 0.1)")
+    add("--vocab-size", type=int, help="pieces of words, of both languages together (default: 6000)")
+    add("--layers", type=int, help="of the encoder and of the decoder (default: 3)")
+    add("--width", type=int, help="of the vectors (default: 256)")
+    add("--heads", type=int, help="of the attention (default: 4)")
+    add("--hidden", type=int, help="width of the feed-forward networks (default: 512)")
+    add("--max-length", type=int, help="longest sentence in pieces of words (default: 100)")
+    add("--dropout", type=float, help="share of the activations left out (default: 0.1, or as in --model)")
+    add("--label-smoothing", type=float, help="share of the target given to all words (default: 0.1, or as in --model)")
     add("--weight-decay", type=float, default=0.01, help="of AdamW (default: 0.01)")
     add("--warmup", type=int, default=300, help="steps until the full rate (default: 300)")
     add("--beams", type=int, default=5, help="open translations of the beam search (default: 5)")
     args = parser.parse_args()
-    for name in ("layers", "heads", "hidden", "vocab_size", "beams"):
-        if getattr(args, name) < 1:
-            raise SystemExit(f"--{name.replace('_', '-')} must be at least 1, got {getattr(args, name)}")
+    common.complete(args, 1e-3, NEW, FREE)
+    if args.hidden is not None and args.hidden < 1:  # other counts are Run's to check
+        raise SystemExit(f"--hidden must be at least 1, got {args.hidden}")
     run = common.Run(args)
     if args.predict or args.evaluate:
-        model, tokenizer = load(args, run)
+        model, tokenizer = load(run.model, args.device)
     if args.predict:
         print(*translate(model, tokenizer, args.predict, args.beams), sep="\n")
         return
-    data = datasets.multi30k(args.split, root=args.data)
+    data = sentences(args, args.split)
     if not args.evaluate:
         run.begin()
         model, tokenizer = train(args, run)

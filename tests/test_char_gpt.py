@@ -1,6 +1,7 @@
 """examples/char_gpt.py, small: it learns, writes what it promises, resumes exactly, and refuses what cannot work."""
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -115,7 +116,7 @@ def test_characters(char_gpt):
     ({"heads": 3}, "--width 16 must be a multiple of --heads 3"),
     ({"eval_every": 7}, "--steps 60 must be a multiple of --eval-every 7"),
     ({"steps": 0}, "--steps must be at least 1, got 0"),
-    ({"dropout": 1.0}, r"--dropout must be in \[0, 1\), got 1.0"),
+    ({"dropout": 1.0}, "--dropout must be at least 0 and below 1, got 1.0"),
     ({"temperature": 0}, "temperature must be above 0"),
     ({"top_p": 0}, r"top_p must be in \(0, 1\]"),
     ({"data": "missing.txt"}, "missing.txt"),
@@ -138,4 +139,117 @@ def test_what_is_not_there(char_gpt, text, monkeypatch, tmp_path):
 
 def test_the_program_explains_itself(char_gpt):
     words = " ".join(char_gpt.options().format_help().split())
-    assert all(word in words for word in ("--generate", "--resume", "--top-p", "nanoGPT", "(default: 0.001)"))
+    assert all(
+        word in words
+        for word in (
+            "--generate",
+            "--resume",
+            "--model",
+            "--method",
+            "--patience",
+            "--split",
+            "--top-p",
+            "nanoGPT",
+            "(default: 0.001)",
+        )
+    )
+
+
+def test_every_method_goes_on_with_a_saved_model(char_gpt, text, monkeypatch, tmp_path, capsys):
+    """One step of each: its weights alone change, and the saved model is an ordinary one, the same as that in memory."""
+    base, saved = tmp_path / "base", []
+    run(char_gpt, monkeypatch, base, data=text, layers=2, steps=20, eval_every=20)
+    sizes = ("layers", "heads", "width", "block", "dropout")
+    more = {name: value for name, value in TINY.items() if name not in sizes}
+    more |= {"steps": 1, "eval-every": 1, "warmup": 0}
+    monkeypatch.setitem(globals(), "TINY", more)
+    before = minitorch.serialization.load_safetensors(base / "model" / "model.safetensors")
+    write = char_gpt.write
+    monkeypatch.setattr(
+        char_gpt, "write", lambda model, *rest, **more: saved.append(model) or write(model, *rest, **more)
+    )
+    ids = minitorch.tensor([[1, 2, 3, 4]])
+    learns = {
+        "full": "", "lora": "weight", "adalora": "weight", "bitfit": "bias", "frozen": r"\.h\.1\.|ln_f",
+    }  # fmt: skip
+    assert learns.keys() == char_gpt.common.FURTHER.keys()
+    for method, pattern in learns.items():
+        out = tmp_path / method
+        run(char_gpt, monkeypatch, out, data=text, model=base, method=method)
+        model, characters = char_gpt.load(out / "model")
+        assert type(saved[-1]) is char_gpt.GPT2LMHeadModel
+        assert minitorch.equal(model(ids).logits, saved[-1].cpu().eval()(ids).logits), method
+        after = minitorch.serialization.load_safetensors(out / "model" / "model.safetensors")
+        changed = {name for name, value in before.items() if not minitorch.equal(value, after[name])}
+        assert before.keys() == after.keys() and all(re.search(pattern, name) for name in changed), method
+        assert changed
+        assert "validation_loss_before" in figures(out)
+    capsys.readouterr()
+    run(char_gpt, monkeypatch, tmp_path / "lora", "--predict", "a ro", "rose")
+    assert "a ro" in (said := capsys.readouterr().out) and "\nrose" in said
+
+
+def test_what_cannot_go_on(char_gpt, text, monkeypatch, tmp_path):
+    base = tmp_path / "base"
+    run(char_gpt, monkeypatch, base, data=text, steps=20)
+    other = tmp_path / "other.txt"
+    other.write_text("a zoo of roses\n" * 200)
+    monkeypatch.setitem(globals(), "TINY", {"steps": 20, "eval-every": 20})
+    for changed, message in (
+        ({"model": base, "out": base}, "the new model would replace it"),
+        ({"model": base / "model", "out": base}, "the new model would replace it"),
+        ({"model": base, "width": 16}, "--width is for a new model"),
+        ({"model": base, "data": other}, "training text does not have: '.*z'"),
+        ({"model": tmp_path / "nothing"}, "there is no such model"),
+        ({"model": tmp_path}, "no saved model in"),
+        ({"method": "lora"}, "--method lora .* give --model"),
+        ({"split": "all"}, "--split all is for --evaluate"),
+        ({"split": "test"}, "there are validation, .* and all"),
+        ({"limit": 5}, "--limit 5 must be more than a window"),
+        ({"limit": 0}, "--limit must be at least 1"),
+    ):
+        with pytest.raises(SystemExit, match=message):
+            run(char_gpt, monkeypatch, **{"out": tmp_path / "more", "data": text, **changed})
+    assert (base / "report.json").is_file() and json.loads((base / "settings.json").read_text())["model"] is None
+
+
+def test_going_on_resumes(char_gpt, text, monkeypatch, tmp_path):
+    run(char_gpt, monkeypatch, tmp_path / "base", data=text, steps=20)
+    monkeypatch.setitem(globals(), "TINY", {"steps": 30, "eval-every": 10, "length": 5})
+    go_on = {"data": text, "model": tmp_path / "base", "method": "adalora", "dropout": 0.2}
+    run(char_gpt, monkeypatch, tmp_path / "whole", **go_on)
+    evaluate, calls = char_gpt.evaluate, []
+
+    def interrupted(*args):
+        calls.append(args)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return evaluate(*args)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(char_gpt, "evaluate", interrupted)
+        with pytest.raises(SystemExit, match="--resume"):
+            run(char_gpt, monkeypatch, tmp_path / "stopped", **go_on)
+    with pytest.raises(SystemExit, match="other settings: method adalora -> lora"):
+        run(char_gpt, monkeypatch, tmp_path / "stopped", "--resume", **{**go_on, "method": "lora", "lr": 1e-2})
+    run(char_gpt, monkeypatch, tmp_path / "stopped", "--resume", **go_on)
+    a, b = ((tmp_path / name / "model/model.safetensors").read_bytes() for name in ("whole", "stopped"))
+    assert a == b
+    assert json.loads((tmp_path / "whole/model/config.json").read_text())["resid_pdrop"] == 0.2
+
+
+def test_the_loss_on_another_text_and_patience(char_gpt, text, monkeypatch, tmp_path, capsys):
+    run(char_gpt, monkeypatch, tmp_path, data=text, steps=60, eval_every=1, patience=1, lr=1, warmup=0, limit=500)
+    assert "train 60/60" not in capsys.readouterr().out
+    best = figures(tmp_path)["validation_loss"]
+    assert "500 characters to learn from" in (tmp_path / "report.md").read_text()
+    run(char_gpt, monkeypatch, tmp_path, "--evaluate", data=text)
+    again = json.loads((tmp_path / "report_validation.json").read_text())["figures"]
+    assert again["loss"] == pytest.approx(best) and again["bits"] == pytest.approx(best / np.log(2))
+    short = tmp_path / "short.txt"
+    short.write_text("a rose")  # less than a window
+    run(char_gpt, monkeypatch, tmp_path, "--evaluate", data=short, split="all")
+    all_of_it = json.loads((tmp_path / "report_all.json").read_text())["figures"]
+    assert all_of_it["characters"] == 6 and (tmp_path / "report.md").is_file()
+    with pytest.raises(SystemExit, match="nothing to predict"):
+        run(char_gpt, monkeypatch, tmp_path, "--evaluate", data=short)

@@ -52,7 +52,7 @@ def run(program, monkeypatch, capsys):
 
 
 def test_it_learns_and_is_read_again(run, tmp_path):
-    options = ("--model", "lstm", "--out", tmp_path, "--batch-size", 8)
+    options = ("--kind", "lstm", "--out", tmp_path, "--batch-size", 8)
     said = run(*options, "--epochs", 3, "--at-least", 1, "--lr", 0.01)
     assert "the largest class: accuracy 0.6250, macro F1 0.3846" in said
     files = {"report.md", "report.json", "settings.json", "confusion.png", "curves.png", "model"}
@@ -64,7 +64,7 @@ def test_it_learns_and_is_read_again(run, tmp_path):
 
 
 def test_a_stopped_run_goes_on_to_the_same_weights(program, run, monkeypatch, tmp_path):
-    options = ("--model", "lstm", "--epochs", 2, "--batch-size", 8, "--limit", 16, "--out")
+    options = ("--kind", "lstm", "--epochs", 2, "--batch-size", 8, "--limit", 16, "--out")
     run(*options, tmp_path / "whole")
     calls = []
 
@@ -87,7 +87,7 @@ def test_a_stopped_run_goes_on_to_the_same_weights(program, run, monkeypatch, tm
 @pytest.mark.parametrize("model", ["lstm", "cnn", "bag"])
 def test_every_model_ignores_padding_and_is_loaded_again(program, model, tmp_path):
     tokenizer = program.Characters.of(["abc好"], 1)
-    network = program.MODELS[model].make(len(tokenizer.characters), {"no": 0, "yes": 1}).eval()
+    network = program.KINDS[model].make(len(tokenizer.characters), {"no": 0, "yes": 1}).eval()
     features = tokenizer.features(["好", "abc好abc", ""])
     batch = tokenizer.pad(features)
     together = network(**batch, labels=minitorch.tensor([0, 1, 1]))
@@ -103,6 +103,48 @@ def test_every_model_ignores_padding_and_is_loaded_again(program, model, tmp_pat
     again, _ = program.load_model(tmp_path / "model", "cpu")
     assert type(again) is type(network) and again.config.id2label == {0: "no", 1: "yes"}
     assert (again(**batch).logits == network(**batch).logits).all()
+
+
+@pytest.mark.parametrize("kind", ["lstm", "cnn", "bag"])
+def test_every_method_goes_on_with_a_saved_model(program, run, monkeypatch, tmp_path, kind):
+    saved, report = [], program.report
+    monkeypatch.setattr(program, "report", lambda *args: saved.append(args[3:5]) or report(*args))
+    monkeypatch.setattr("plots.plot_history", lambda *args: None)
+    monkeypatch.setattr("plots.plot_confusion", lambda *args: None)
+    tiny = ("--limit", 8, "--batch-size", 8, "--epochs", 1)
+    run("--kind", kind, "--out", tmp_path / "base", *tiny)
+    before, characters = saved[0][0].cpu().state_dict(), saved[0][1].characters
+    head = {"classifier.weight", "classifier.bias"}
+    for method in program.METHODS:
+        go_on = ("--out", tmp_path / method, "--model", tmp_path / "base", "--method", method, *tiny)
+        if (kind, method) == ("bag", "bitfit"):
+            with pytest.raises(SystemExit, match="a bag has no biases below its last layer"):
+                run(*go_on)
+            continue
+        run(*go_on)
+        again, tokenizer = program.load_model(tmp_path / method / "model", "cpu")
+        assert tokenizer.characters == characters
+        batch = tokenizer.pad(tokenizer.features(["好房间", "x差。"]))
+        assert minitorch.equal(again(**batch).logits, saved[-1][0].cpu()(**batch).logits)
+        changed = {name for name, value in again.state_dict().items() if not minitorch.equal(value, before[name])}
+        body = changed - head
+        assert head <= changed and (method == "full" or all("bias" in name for name in body))
+        assert bool(body) == (method != "frozen")
+        assert run("--out", tmp_path / method, "--predict", "好").endswith("好\n")
+    for words, message in (
+        (("--kind", "cnn"), "--kind is for a new model"),
+        (("--at-least", 1), "--at-least is for a new model"),
+        (("--task", "news"), "has the classes negative, positive; --task news has finance, too"),
+    ):
+        monkeypatch.setitem(program.TASKS, "news", lambda split, root: TextClassification(["a"], [0], ["finance"]))
+        with pytest.raises(SystemExit, match=message):
+            run("--out", tmp_path / "no", "--model", tmp_path / "base", *words)
+    own = tmp_path / "own.tsv"
+    own.write_text("".join(f"房{i}好\tpositive\n早{i}差\tnegative\n" for i in range(9)), encoding="utf-8")
+    run("--out", tmp_path / "own", "--task", "file", "--data", own, "--model", tmp_path / "base", "--lr", 0.05)
+    assert json.loads((tmp_path / "own" / "report.json").read_text())["figures"]["accuracy"] > 0.9
+    with pytest.raises(SystemExit, match="--method frozen .* give --model"):
+        run("--out", tmp_path / "no", "--method", "frozen")
 
 
 def test_the_vocabulary(program, tmp_path):

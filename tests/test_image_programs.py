@@ -118,6 +118,36 @@ def test_digits(run, folder, tmp_path, capsys):
     assert [line[0] for line in said] == ["1", "2", "0"] and said[2].endswith("12 (is 0 - zero)")
 
 
+def test_every_method_goes_on_with_digits(run, programs, tmp_path, monkeypatch, capsys):
+    program, saved = programs["digits"], []
+    monkeypatch.setattr("plots.plot_history", lambda *arguments: None)
+    monkeypatch.setattr(program, "report", lambda run, title, data, model: saved.append(model))
+    tiny = ("--limit", 20, "--batch-size", 20, "--epochs", 1)
+    run("digits", "--out", tmp_path / "base", "--hidden", 8, 4, *tiny)
+    run("digits", "--out", tmp_path / "linear", "--hidden", *tiny)
+    x = minitorch.randn(3, 784)
+    before = saved[0].state_dict()
+    for method in program.common.FURTHER:
+        more = (*tiny, "--model", tmp_path / "base", "--method", method)
+        run("digits", "--out", tmp_path / method, "--dropout", 0, *more)
+        model = program.load(tmp_path / method / "model.ckpt")
+        assert minitorch.equal(model(x), saved[-1](x)) and model.config.dropout == 0.0
+        changed = {name for name, value in model.state_dict().items() if not minitorch.equal(value, before[name])}
+        head = {"output.weight", "output.bias"}
+        body = {"bitfit": {"hidden.0.bias", "hidden.3.bias"}, "frozen": set()}
+        lora = {"hidden.0.weight", "hidden.3.weight"}
+        assert changed == (set(before) if method == "full" else head | body.get(method, lora)), method
+        run("digits", "--out", tmp_path / method, "--predict", 1)
+    for words, message in (
+        (["--model", tmp_path / "linear", "--method", "lora"], "has an output layer alone"),
+        (["--model", tmp_path / "base", "--hidden", 8], "--hidden is for a new model"),
+        (["--method", "bitfit"], "give --model"),
+        (["--model", tmp_path / "base", "--out", tmp_path / "base"], "the new model would replace it"),
+    ):
+        with pytest.raises(SystemExit, match=message):
+            run("digits", "--out", tmp_path / "no", *tiny, *words)
+
+
 def test_images_then_transfer(run, programs, tmp_path, capsys, monkeypatch):
     clothes, photos = tmp_path / "clothes", tmp_path / "photos"
     run("classify_images", "--out", clothes, "--epochs", 6, *SMALL)
@@ -128,7 +158,7 @@ def test_images_then_transfer(run, programs, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(programs["classify_images"], "report", lambda *arguments: None)
     monkeypatch.setattr("plots.plot_history", lambda *arguments: None)
     run("classify_images", "--task", "cifar10", "--model", clothes / "model", "--out", photos, "--epochs", 1,
-        "--method", "frozen", *SMALL)  # fmt: skip
+        "--method", "frozen", "--batch-size", 20)  # fmt: skip
     after = minitorch.serialization.load_safetensors(photos / "model" / "model.safetensors")
     assert after["conv1.weight"].shape == (4, 3, 3, 3)
     assert minitorch.allclose(after["conv1.weight"].sum(1), before["conv1.weight"].sum(1), atol=1e-6)
@@ -142,12 +172,13 @@ def test_images_then_transfer(run, programs, tmp_path, capsys, monkeypatch):
         "--task",
         "cifar10",
         "--model",
-        clothes / "model",
+        clothes,
         "--out",
         tmp_path / "full",
         "--epochs",
         1,
-        *SMALL,
+        "--batch-size",
+        20,
     )
     assert not minitorch.equal(
         minitorch.serialization.load_safetensors(tmp_path / "full/model/model.safetensors")["bn1.running_mean"],
@@ -223,8 +254,10 @@ def test_what_cannot_work_is_refused_in_one_line(run, folder, tmp_path):
         run("digits", "--out", tmp_path, "--predict", 1)
     with pytest.raises(SystemExit, match="there is no saved model in"):
         run("classify_images", "--out", tmp_path, "--predict", 1)
-    with pytest.raises(SystemExit, match="--method frozen trains the head alone, on weights that --model gives"):
+    with pytest.raises(SystemExit, match="--method frozen trains few weights beside those that --model gives"):
         run("classify_images", "--out", tmp_path, "--method", "frozen")
+    with pytest.raises(SystemExit, match="--width is for a new model"):
+        run("classify_images", "--out", tmp_path, "--width", 4, "--model", tmp_path)
     with pytest.raises(SystemExit, match="--size is for --task folder"):
         run("classify_images", "--out", tmp_path, "--size", 40)
     with pytest.raises(SystemExit, match="--task folder: --data must name a folder"):
@@ -248,5 +281,7 @@ def test_help_names_every_option(run, name, capsys):
     with pytest.raises(SystemExit):
         run(name, "--help")
     text = capsys.readouterr().out
-    for option in "data device seed out resume split evaluate predict epochs lr batch-size patience limit".split():
+    for (
+        option
+    ) in "model method data device seed out resume split evaluate predict epochs lr batch-size patience limit".split():
         assert f"--{option} " in text

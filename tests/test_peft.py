@@ -446,6 +446,41 @@ def test_frozen_layers_keep_nothing_for_a_gradient():
     assert [state.requires_grad for state in states] == [False, False, True]
 
 
+def test_the_recipes_fit_models_of_other_kinds():
+    """A head that is the matrix of the embeddings stays; biases have other names in an LSTM; an MLP has no layers to count."""
+    from minitorch.models.lstm import LSTMConfig, LSTMForSequenceClassification
+    from minitorch.models.mlp import MLP, MLPConfig
+    from minitorch.models.transformer import EncoderDecoder, TransformerConfig
+
+    def learns(model, method, whole=None):
+        model = apply_method(model, method, 10, whole)
+        names = {name.removeprefix("base_model.model.") for name in learning(model)}
+        assert type(model.merge_and_unload()) in (GPT2LMHeadModel, EncoderDecoder, LSTMForSequenceClassification, MLP)
+        return names
+
+    tied = GPT2LMHeadModel(GPT2Config(**GPT_SIZES))
+    assert {re.sub(r"(h\.\d|ln_f)\..*", r"\1", name) for name in learns(tied, "frozen")} == {
+        "transformer.h.1", "transformer.ln_f",
+    }  # fmt: skip
+    sizes = {"vocab_size": 20, "width": 8, "heads": 2, "hidden": 8}
+    both = learns(EncoderDecoder(TransformerConfig(**sizes)), "frozen")
+    assert {re.sub(r"(blocks\.\d|norm)\..*", r"\1", name) for name in both} == {
+        "encoder.blocks.1", "encoder.norm", "decoder.blocks.1", "decoder.norm",
+    }  # fmt: skip
+    model = EncoderDecoder(TransformerConfig(**sizes))
+    linear = {name for name, module in model.named_modules() if isinstance(module, nn.Linear)} - {"head"}
+    changed = {name.rpartition(".lora_")[0] for name in learns(model, "lora")}
+    assert changed == linear and len(linear) == 2 * (4 + 4 + 3)
+    lstm = LSTMForSequenceClassification(LSTMConfig(20, 4, 4, bidirectional=True))
+    cells = {f"model.lstm.bias_{gate}_l0{way}" for gate in ("ih", "hh") for way in ("", "_reverse")}
+    assert learns(lstm, "bitfit") == HEAD | cells and learns(lstm, "frozen") == HEAD
+    mlp, output = MLP(MLPConfig(4, (3,), 2)), {f"output.modules_to_save.{name}" for name in ("weight", "bias")}
+    assert learns(mlp, "frozen", ["output"]) == output
+    assert learns(mlp, "lora", ["output"]) == output | {"hidden.0.lora_A.weight", "hidden.0.lora_B.weight"}
+    with pytest.raises(ValueError, match="MLP has no layers that can be counted.*: say with modules_to_save"):
+        get_peft_model(mlp, FrozenConfig())
+
+
 # ---- errors ----------------------------------------------------------------------------------------------------------
 
 

@@ -4,6 +4,7 @@ import functools
 import gzip
 import json
 import random
+import re
 import sys
 from pathlib import Path
 
@@ -105,6 +106,46 @@ def test_a_run_that_is_stopped_goes_on(run, program, tmp_path, monkeypatch):
     assert weights[0] == weights[1]
 
 
+def test_every_method_goes_on_with_a_saved_model(run, program, tmp_path, monkeypatch):
+    run(tmp_path / "base", "--epochs", 1, "--limit", 40, "--layers", 2)
+    saved, report = [], program.report
+    monkeypatch.setattr(program, "report", lambda args, run, model, *rest: saved.append(model))
+    monkeypatch.setattr("plots.plot_history", lambda *args: None)
+    monkeypatch.setitem(globals(), "TINY", ("--batch-size", 100, "--warmup", 1, "--beams", 1))
+    before = program.EncoderDecoder.from_pretrained(tmp_path / "base" / "model").state_dict()
+    learns = {
+        "full": "", "lora": "attention.*weight|feed_forward.*weight", "bitfit": "bias", "frozen": r"\.blocks\.1\.|coder.norm",
+    }  # fmt: skip
+    learns["adalora"] = learns["lora"]
+    assert learns.keys() == program.common.FURTHER.keys()
+    for method, pattern in learns.items():
+        out = tmp_path / method
+        run(out, "--epochs", 1, "--limit", 10, "--model", tmp_path / "base", "--method", method, "--dropout", 0)
+        model, tokenizer = program.load(out / "model")
+        source = program.pad([{"source": [*tokenizer.encode("Ein Hund").ids, program.EOS], "labels": [1]}])["source"]
+        logits = [m(source, target=source).logits for m in (model, saved[-1].cpu())]
+        assert minitorch.equal(*logits) and model.config.dropout == 0 and model.config.label_smoothing == 0.1
+        changed = {name for name, value in model.state_dict().items() if not minitorch.equal(value, before[name])}
+        assert changed and all(re.search(pattern, name) for name in changed), (method, changed)
+        run(out, "--predict", "Ein Hund")
+    own = tmp_path / "own.tsv"
+    own.write_text("".join(f"Ein Hund {i}\tA dog {i}\n" for i in range(50)))
+    monkeypatch.setattr(program, "report", report)
+    run(tmp_path / "own", "--model", tmp_path / "base", "--data", own, "--epochs", 1)
+    assert "own.tsv, split validation: " in (tmp_path / "own" / "report.md").read_text()
+    (tmp_path / "bad.tsv").write_text("Ein Hund A dog\n")
+    for words, message in (
+        (["--data", tmp_path / "bad.tsv"], "bad.tsv, line 1: expected source TAB target, got 'Ein Hund A dog'"),
+        (["--data", own, "--split", "test"], "a file has the splits train, validation and all, got test"),
+        (["--width", 32, "--model", tmp_path / "base"], "--width is for a new model"),
+        (["--method", "lora"], "--method lora .* give --model"),
+        (["--model", tmp_path / "base", "--out", tmp_path / "base"], "the new model would replace it"),
+        (["--model", tmp_path], "no saved model in"),
+    ):
+        with pytest.raises(SystemExit, match=message):
+            run(tmp_path / "no", *words)
+
+
 def test_batches_have_at_most_so_many_tokens_and_all_pairs(program):
     rng = random.Random(0)
     pairs = [{"source": [3] * rng.randint(1, 30), "labels": [3] * rng.randint(1, 30)} for _ in range(500)]
@@ -146,5 +187,5 @@ def test_help_names_every_option(run, tmp_path, capsys):
     with pytest.raises(SystemExit):
         run(tmp_path, "--help")
     text = capsys.readouterr().out
-    for option in "data device seed out resume split evaluate predict epochs lr batch-size beams limit warmup".split():
+    for option in "model method data device seed out resume split evaluate predict epochs lr batch-size beams limit warmup".split():
         assert f"--{option} " in text

@@ -7,9 +7,12 @@ are 0.1% of the parameters. The paper's smaller choice: the biases of the querie
 layer, `bias_modules=["query", "intermediate.dense"]`.
 """
 
+import re
 from dataclasses import dataclass
 
 from .base import PeftConfig, Tuner, ends_with, listing
+
+BIAS = re.compile(r"bias|in_proj_bias|bias_[ih]h(_l\d+(_reverse)?)?")  # nn.Linear's, nn.MultiheadAttention's, nn.LSTM's
 
 
 @dataclass(kw_only=True)
@@ -35,7 +38,8 @@ class BitFitModel(Tuner):
     in_place, not_mergeable = True, "it changes the model's own biases"
 
     def inject(self):
-        having = [name.removesuffix(".bias") for name, _ in self.model.named_parameters() if name.endswith(".bias")]
+        split = [name.rpartition(".") for name, _ in self.model.named_parameters()]
+        having = [module for module, _, kind in split if BIAS.fullmatch(kind)]
         wanted = self.settings.bias_modules
         for suffix in wanted if wanted is not None else ():
             if not any(ends_with(name, suffix) for name in having):
@@ -49,4 +53,6 @@ class BitFitModel(Tuner):
     def trains(self, name):
         module, _, kind = name.rpartition(".")
         wanted = self.settings.bias_modules
-        return kind == "bias" and (wanted is None or any(ends_with(module, suffix) for suffix in wanted))
+        return BIAS.fullmatch(kind) is not None and (
+            wanted is None or any(ends_with(module, suffix) for suffix in wanted)
+        )

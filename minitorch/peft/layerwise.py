@@ -11,7 +11,9 @@ to be learnt anew. `minitorch.training.parameter_groups` makes an optimizer's gr
 import re
 
 LAYER = re.compile(r"(?:^|\.)(?:layers?|h|blocks?)\.(\d+)\.")
-EMBEDDINGS = re.compile(r"(?<!prompt_encoder)(?:^|\.)(?:embeddings?|wte|wpe|\w+_embeddings?|embed_\w+)\.")
+EMBEDDINGS = re.compile(
+    r"(?<!prompt_encoder)(?:^|\.)(?:embeddings?|wte|wpe|\w+_embeddings?|embed_\w+|tokens|positions)\."
+)
 
 
 def layer_of(name: str, layers: int | None = None) -> int | None:

@@ -13,6 +13,7 @@ from .adapters import AdapterConfig
 from .base import PeftConfig, family
 from .bitfit import BitFitConfig
 from .frozen import FrozenConfig
+from .layerwise import count_layers
 from .lora import LoraConfig
 from .model import get_peft_model
 from .prefix import PrefixTuningConfig
@@ -30,7 +31,9 @@ RATES = {"full": 1, "frozen": 40, "lora": 20, "adalora": 100, "adapter": 40, "pr
 LINEAR = {  # every linear layer in the body
     "bert": ["query", "key", "value", "attention.output.dense", "intermediate.dense", "output.dense"],
     "gpt2": ["c_attn", "attn.c_proj", "c_fc", "mlp.c_proj"],
+    "transformer": ["qkv", "query", "keys_values", "out", "feed_forward.0", "feed_forward.2"],
 }
+TIED = ("gpt2", "transformer")  # the head is the matrix of the embeddings: "frozen" trains the last layer instead
 
 
 def method_config(method: str, steps: int, kind: str = "bert") -> PeftConfig | None:
@@ -60,5 +63,7 @@ def apply_method(model: nn.Module, method: str, steps: int, modules_to_save: lis
     config = method_config(method, steps, family(model))
     if config is None:
         return model
+    if isinstance(config, FrozenConfig) and family(model) in TIED:
+        config.layers = max(0, count_layers(name for name, _ in model.named_parameters()) - 1)
     config.modules_to_save = modules_to_save
     return get_peft_model(model, config)
