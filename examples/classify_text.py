@@ -34,8 +34,10 @@ class Task:
     what: str
     load: Callable  # split, root -> texts, labels, classes
     epochs: int
-    lr: float
+    lr: float  # from which those of the methods follow
     max_length: int = 128
+    # for --method full alone:
+    full_lr: float | None = None  # if it is not lr
     average: int = 1  # trainings, whose weights are averaged
     r_drop: float = 0.0  # weight of two passes' agreement
 
@@ -68,11 +70,11 @@ def own_texts(split: str, root: str | None) -> datasets.TextClassification:
 
 
 TASKS = {
-    "sst2": Task("sentiment of a sentence from a film review", datasets.sst2, 3, 5e-5, average=3),
-    "rt_polarity": Task("sentiment of a sentence from a film review", datasets.rt_polarity, 3, 5e-5),
+    "sst2": Task("sentiment of a film review's sentence", datasets.sst2, 3, 5e-5, full_lr=1e-4, average=3, r_drop=2),
+    "rt_polarity": Task("sentiment of a film review's sentence", datasets.rt_polarity, 3, 5e-5),
     "imdb": Task("sentiment of a whole film review", datasets.imdb, 3, 5e-5, 256),
     "banking77": Task("intent of a bank's customer", datasets.banking77, 6, 2e-4, average=2),
-    "finance": Task("sentiment of finance news", datasets.financial_phrasebank, 4, 2e-4, average=3),
+    "finance": Task("sentiment of finance news", datasets.financial_phrasebank, 4, 2e-4, average=3, r_drop=2),
     "file": Task("lines text TAB label in --data FILE", own_texts, 3, 5e-5),
 }
 
@@ -168,7 +170,9 @@ def main() -> None:
         args.r_drop = task.r_drop if args.method == "full" else 0.0
     args.epochs = task.epochs if args.epochs is None else args.epochs
     args.max_length = task.max_length if args.max_length is None else args.max_length
-    args.lr = common.learning_rate(args.method, task.lr) if args.lr is None else args.lr
+    if args.lr is None:
+        own = args.method == "full" and task.full_lr
+        args.lr = own or common.learning_rate(args.method, task.lr)
     run = common.Run(args)
     if args.predict or args.evaluate:
         model, tokenizer = common.load_model(BertForSequenceClassification, run.model, args.device)
