@@ -159,6 +159,7 @@ def train(args, run: common.Run) -> None:
     model = common.peft_model(model, args, args.steps).to(args.device)
     groups = parameter_groups(model, args.lr, weight_decay=0.1)
     optimizer = minitorch.optim.AdamW(groups, lr=args.lr, betas=(0.9, 0.99))
+    run.replace()
     history = fit(
         model,
         Windows(learn, args.batch_size, block, args.eval_every),  # an "epoch": the steps between two evaluations
@@ -235,7 +236,7 @@ def load(folder: Path, device: str = "cpu", **changed) -> tuple[GPT2LMHeadModel,
     """A saved model, with some of its settings changed, and its characters."""
     file = folder / "characters.json"
     if not file.is_file():
-        raise SystemExit(f"there is no saved model in {folder}: train one first (the same command without --generate)")
+        raise common.no_model(folder)
     model = GPT2LMHeadModel.from_pretrained(folder, device=device, **changed)
     characters = Characters(json.loads(file.read_text(encoding="utf-8")))
     if len(characters.characters) != model.config.vocab_size:

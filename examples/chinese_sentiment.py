@@ -258,7 +258,10 @@ def kind_of(model: nn.Module) -> str:
 
 def read_kind(folder: Path) -> str:
     """Of which kind the saved model is: lstm, cnn or bag."""
-    named = "".join(json.loads((folder / "config.json").read_text(encoding="utf-8")).get("architectures", []))
+    file = folder / "config.json"
+    if not file.is_file():
+        raise common.no_model(folder)
+    named = "".join(json.loads(file.read_text(encoding="utf-8")).get("architectures") or [])
     for kind, made in CLASSES.items():
         if made.__name__ == named:
             return kind
@@ -267,8 +270,6 @@ def read_kind(folder: Path) -> str:
 
 def load_model(folder: Path, device: str):
     """The saved model, of whichever kind it is, and its characters."""
-    if not folder.is_dir():
-        raise SystemExit(f"there is no saved model in {folder}: train one first (the same command without --predict)")
     return CLASSES[read_kind(folder)].from_pretrained(folder).to(device), Characters.from_pretrained(folder)
 
 

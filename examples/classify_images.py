@@ -107,9 +107,7 @@ def train(args, task: Task, run: common.Run) -> ResNet:
 
 def load(args, run: common.Run) -> ResNet:
     if not run.model.is_dir():
-        raise FileNotFoundError(
-            f"there is no saved model in {run.model}: train one first (the same command without --predict)"
-        )
+        raise common.no_model(run.model)
     return ResNet.from_pretrained(run.model, device=args.device)
 
 

@@ -8,6 +8,7 @@ Lesson 14 derives what happens here. --method chooses which weights learn (minit
 minitorch.training.fit.
 """
 
+import math
 import os
 import random
 from collections.abc import Callable
@@ -73,7 +74,7 @@ TASKS = {
     "sst2": Task("sentiment of a film review's sentence", datasets.sst2, 3, 5e-5, full_lr=1e-4, average=3, r_drop=2),
     "rt_polarity": Task("sentiment of a film review's sentence", datasets.rt_polarity, 3, 5e-5),
     "imdb": Task("sentiment of a whole film review", datasets.imdb, 3, 5e-5, 256),
-    "banking77": Task("intent of a bank's customer", datasets.banking77, 6, 2e-4, average=2),
+    "banking77": Task("intent of a bank's customer", datasets.banking77, 6, 2e-4, average=3),
     "finance": Task("sentiment of finance news", datasets.financial_phrasebank, 4, 2e-4, average=3, r_drop=2),
     "file": Task("lines text TAB label in --data FILE", own_texts, 3, 5e-5),
 }
@@ -166,6 +167,8 @@ def main() -> None:
         args.average = task.average if args.method == "full" else 1
     elif args.average > 1 and args.method != "full":
         parser.error(f"--average is for --method full: a mean of {args.method}'s parts is not a mean of weights")
+    if args.r_drop is not None and not 0 <= args.r_drop < math.inf:
+        parser.error(f"--r-drop must be a number of at least 0, got {args.r_drop}")
     if args.r_drop is None:
         args.r_drop = task.r_drop if args.method == "full" else 0.0
     args.epochs = task.epochs if args.epochs is None else args.epochs

@@ -130,9 +130,16 @@ def saved_model(args: argparse.Namespace, run: "Run") -> Path:
     found = given / run.model.name if (given / run.model.name).exists() else given
     if not found.exists():
         raise SystemExit(f"--model {args.model}: there is no such model")
-    if found.resolve() == run.model.resolve():
-        raise SystemExit(f"--model {args.model}: the new model would replace it; give another folder with --out")
+    if found.resolve().parent == run.folder.resolve():
+        raise SystemExit(f"--model {args.model}: the new run would replace it; give another folder with --out")
     return found
+
+
+def no_model(path: Path) -> SystemExit:
+    """The error for a place where this program has saved nothing."""
+    return SystemExit(
+        f"there is no saved model of this program in {path}: train one first (the command without --predict, --evaluate)"
+    )
 
 
 def pretrained(kind: type, name: str, label2id: dict[str, int]) -> nn.Module:
@@ -223,18 +230,17 @@ class Run:
             check_graph(args.device)
 
     def begin(self) -> None:
-        """Write the settings, or, to resume, compare them with those of the start."""
+        """Collect the settings; to resume, compare them with those of the start."""
         args = self.args
         if getattr(args, "model", None) and Path(args.model).exists():
-            saved_model(args, self)  # before anything is replaced
-        settings = {name: value for name, value in vars(args).items() if name not in NOT_SETTINGS}
+            saved_model(args, self)
+        self.settings = settings = {name: value for name, value in vars(args).items() if name not in NOT_SETTINGS}
         if args.data is not None and Path(args.data).is_file():  # a file of one's own may change, or be another one
             settings["data_sha256"] = hashlib.sha256(Path(args.data).read_bytes()).hexdigest()
-        file = self.folder / "settings.json"
         if args.resume:
             if not self.checkpoint.is_file():
                 raise SystemExit(f"--resume: there is no checkpoint in {self.folder} (a finished run has none)")
-            before = json.loads(file.read_text(encoding="utf-8"))
+            before = json.loads((self.folder / "settings.json").read_text(encoding="utf-8"))
             changed = [
                 f"{name} {before.get(name)} -> {value}" for name, value in settings.items() if before.get(name) != value
             ]
@@ -242,14 +248,19 @@ class Run:
                 raise SystemExit(
                     f"--resume: the run in {self.folder} was begun with other settings: {', '.join(changed)}"
                 )
-        elif self.model.exists() or self.checkpoint.exists():
+        minitorch.manual_seed(args.seed)
+
+    def replace(self) -> None:
+        """Make the folder ready: the settings are written, what an earlier run left goes. Not before the model and the data
+        are there, so that a mistake in an option costs nobody a checkpoint."""
+        if not self.args.resume and (self.model.exists() or self.checkpoint.exists()):
             print(f"the run that was in {self.folder} is replaced")
             for names in ("checkpoint*.ckpt", "report*.*", "confusion*.png", "curves*.png"):
                 for old in self.folder.glob(names):
                     old.unlink()
         self.folder.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
-        minitorch.manual_seed(args.seed)
+        settings = json.dumps(self.settings, indent=1) + "\n"
+        (self.folder / "settings.json").write_text(settings, encoding="utf-8")
 
     def fit(self, model: nn.Module, batches, number: int = 0, **recipe) -> list[dict[str, float]]:
         """training.fit with the options that all programs have, and a picture of how it went.
@@ -259,6 +270,8 @@ class Run:
         from plots import plot_history
 
         args = self.args
+        if number == 0:
+            self.replace()
         behind = f"_{number + 1}" if number else ""
         checkpoint = self.folder / f"checkpoint{behind}.ckpt"
         history = fit(
@@ -368,7 +381,7 @@ def save_model(model: nn.Module, tokenizer, folder: Path) -> None:
 def load_model(kind: type, folder: Path, device: str = "cpu"):
     """The saved model and its tokenizer, by `save_model`."""
     if not folder.is_dir():
-        raise SystemExit(f"there is no saved model in {folder}: train one first (the same command without --predict)")
+        raise no_model(folder)
     tokenizer = Tokenizer.from_pretrained(folder)
     adapter = folder / "adapter_config.json"
     if not adapter.is_file():

@@ -71,7 +71,7 @@ def train(args, run: common.Run) -> MLP:
 
 def load(file: Path, device: str = "cpu") -> MLP:
     if not file.is_file():
-        raise FileNotFoundError(f"there is no saved model {file}: train one first (the same command without --predict)")
+        raise common.no_model(file)
     model = minitorch.load(file, map_location=device)
     if not isinstance(model, MLP):
         raise ValueError(f"{file} does not hold a model of this program")

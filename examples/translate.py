@@ -221,7 +221,7 @@ def load(folder: Path, device: str = "cpu", **changed) -> tuple[EncoderDecoder, 
     """A saved model, with some of its settings changed, and its vocabulary."""
     file = folder / "tokenizer.json"
     if not file.is_file():
-        raise SystemExit(f"there is no saved model in {folder}: train one first (the command without --predict)")
+        raise common.no_model(folder)
     return EncoderDecoder.from_pretrained(folder, device=device, **changed), Tokenizer.from_file(str(file))
 
 

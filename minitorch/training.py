@@ -141,15 +141,19 @@ def average_of_runs(
         return {name: value.detach().clone() for name, value in model.state_dict().items()}
 
     def scored() -> float:
+        if score is None or runs == 1:
+            return 0.0
         model.eval()
-        value = 0.0 if score is None else score(model)
+        with no_grad():
+            value = score(model)
         if math.isnan(value):
             raise ValueError("score(model) gave nan: no run could be the best")
         return value
 
-    start, ended, scores = weights(), [], []
+    mode, start, ended, scores = model.training, weights(), [], []
     for run in range(runs):
         if run:
+            model.train(mode)
             model.load_state_dict(start)
             minitorch.manual_seed(seed + run)
         train(run)
@@ -157,20 +161,21 @@ def average_of_runs(
         scores.append(scored())
 
     def load_mean(chosen: list[int]) -> None:
-        means = {}
-        for name, value in ended[chosen[0]].items():
-            total = sum((ended[run][name] for run in chosen[1:]), value)
-            means[name] = (total / len(chosen)).to(value.dtype)
+        means = ended[chosen[0]].copy()
+        for name, value in means.items():
+            if value.is_floating_point():
+                total = sum((ended[run][name] for run in chosen[1:]), value)
+                means[name] = (total / len(chosen)).to(value.dtype)
         model.load_state_dict(means)
 
-    soup: list[int] = []
-    best = -math.inf
-    for run in sorted(range(runs), key=lambda run: -scores[run]):
+    best, *others = sorted(range(runs), key=lambda run: -scores[run])
+    soup, reached = [best], scores[best]
+    for run in others:
         load_mean([*soup, run])
-        if (reached := scored()) >= best:
-            best = reached
-            soup.append(run)
+        if (value := scored()) >= reached:
+            soup, reached = [*soup, run], value
     load_mean(soup)
+    model.eval()
     return soup
 
 
@@ -182,13 +187,15 @@ def r_drop(alpha: float) -> Callable:
     p, q: the classes' probabilities, (N, C), in the two passes, which are the two halves of one batch of 2 N rows. A
     step costs twice as much. For models of whole texts, whose logits are (N, C).
     """
-    if not alpha >= 0:
-        raise ValueError(f"r_drop: alpha must be at least 0, got {alpha}")
+    if not 0 <= alpha < math.inf:
+        raise ValueError(f"r_drop: alpha must be a number of at least 0, got {alpha}")
 
     def loss(model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
         output = model(**{name: minitorch.cat([value, value]) for name, value in batch.items()})
-        if output.logits.ndim != 2:
-            raise ValueError(f"r_drop: expected logits (N, C), one row for each text; got {tuple(output.logits.shape)}")
+        if output.logits.ndim != 2 or output.logits.shape[1] < 2:
+            raise ValueError(f"r_drop: expected logits (N, C) of C > 1 classes, got {tuple(output.logits.shape)}")
+        if output.loss is None:
+            raise ValueError("r_drop: the model gave no loss; are there labels in the batch?")
         p, q = F.log_softmax(output.logits, -1).chunk(2)
         there = F.kl_div(q, p, reduction="batchmean", log_target=True)  # KL(p || q)
         back = F.kl_div(p, q, reduction="batchmean", log_target=True)

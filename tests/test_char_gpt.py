@@ -196,20 +196,24 @@ def test_what_cannot_go_on(char_gpt, text, monkeypatch, tmp_path):
     other.write_text("a zoo of roses\n" * 200)
     monkeypatch.setitem(globals(), "TINY", {"steps": 20, "eval-every": 20})
     for changed, message in (
-        ({"model": base, "out": base}, "the new model would replace it"),
-        ({"model": base / "model", "out": base}, "the new model would replace it"),
+        ({"model": base, "out": base}, "the new run would replace it"),
+        ({"model": base / "model", "out": base}, "the new run would replace it"),
         ({"model": base, "width": 16}, "--width is for a new model"),
         ({"model": base, "data": other}, "training text does not have: '.*z'"),
         ({"model": tmp_path / "nothing"}, "there is no such model"),
-        ({"model": tmp_path}, "no saved model in"),
+        ({"model": tmp_path}, "no saved model of this program in"),
         ({"method": "lora"}, "--method lora .* give --model"),
         ({"split": "all"}, "--split all is for --evaluate"),
         ({"split": "test"}, "there are validation, .* and all"),
         ({"limit": 5}, "--limit 5 must be more than a window"),
         ({"limit": 0}, "--limit must be at least 1"),
     ):
+        (tmp_path / "more").mkdir(exist_ok=True)
+        (tmp_path / "more" / "checkpoint.ckpt").touch()
         with pytest.raises(SystemExit, match=message):
             run(char_gpt, monkeypatch, **{"out": tmp_path / "more", "data": text, **changed})
+        # an interrupted run that was there is not lost by a mistake in an option
+        assert (tmp_path / "more" / "checkpoint.ckpt").exists() and not (tmp_path / "more" / "settings.json").exists()
     assert (base / "report.json").is_file() and json.loads((base / "settings.json").read_text())["model"] is None
 
 

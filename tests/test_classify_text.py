@@ -125,7 +125,7 @@ def test_a_run_that_is_stopped_goes_on(run, program, tmp_path, monkeypatch, meth
 
 
 def test_what_cannot_work_is_refused_in_one_line(run, tmp_path, data, capsys):
-    with pytest.raises(SystemExit, match="there is no saved model in"):
+    with pytest.raises(SystemExit, match="there is no saved model of this program in"):
         run(tmp_path, "--predict", "x")
     with pytest.raises(SystemExit, match="--batch-size must be at least 1, got 0"):
         run(tmp_path, "--batch-size", 0)
@@ -136,8 +136,9 @@ def test_what_cannot_work_is_refused_in_one_line(run, tmp_path, data, capsys):
     with pytest.raises(SystemExit, match="2"):
         run(tmp_path, "--average", 2, "--method", "lora")
     assert "--average is for --method full" in capsys.readouterr().err
-    with pytest.raises(SystemExit, match="alpha must be at least 0, got -1"):
-        run(tmp_path, "--r-drop", -1, "--limit", 8)
+    with pytest.raises(SystemExit, match="2"):
+        run(tmp_path, "--r-drop", -1)
+    assert "--r-drop must be a number of at least 0, got -1" in capsys.readouterr().err
     with pytest.raises(SystemExit, match="splits train, validation and all, got test"):
         run(tmp_path, "--split", "test", "--epochs", 1, "--limit", 8)
     wrong = tmp_path / "wrong.tsv"
@@ -194,7 +195,7 @@ def test_a_run_does_not_go_on_with_other_data(run, program, tmp_path, data, monk
         raise ValueError("stopped")
 
     with monkeypatch.context() as broken:
-        broken.setattr(program, "average_of_runs", stop)
+        broken.setattr(program, "choices", stop)
         with pytest.raises(SystemExit, match="stopped"):
             run(tmp_path / "out", "--data", own)
     (tmp_path / "out" / "checkpoint.ckpt").touch()

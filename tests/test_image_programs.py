@@ -142,7 +142,7 @@ def test_every_method_goes_on_with_digits(run, programs, tmp_path, monkeypatch, 
         (["--model", tmp_path / "linear", "--method", "lora"], "has an output layer alone"),
         (["--model", tmp_path / "base", "--hidden", 8], "--hidden is for a new model"),
         (["--method", "bitfit"], "give --model"),
-        (["--model", tmp_path / "base", "--out", tmp_path / "base"], "the new model would replace it"),
+        (["--model", tmp_path / "base", "--out", tmp_path / "base"], "the new run would replace it"),
     ):
         with pytest.raises(SystemExit, match=message):
             run("digits", "--out", tmp_path / "no", *tiny, *words)
@@ -252,7 +252,7 @@ def test_crops_and_mirror_images(programs):
 def test_what_cannot_work_is_refused_in_one_line(run, folder, tmp_path):
     with pytest.raises(SystemExit, match="there is no saved model"):
         run("digits", "--out", tmp_path, "--predict", 1)
-    with pytest.raises(SystemExit, match="there is no saved model in"):
+    with pytest.raises(SystemExit, match="there is no saved model of this program in"):
         run("classify_images", "--out", tmp_path, "--predict", 1)
     with pytest.raises(SystemExit, match="--method frozen trains few weights beside those that --model gives"):
         run("classify_images", "--out", tmp_path, "--method", "frozen")

@@ -278,7 +278,7 @@ def test_a_run_that_is_stopped_goes_on(run, program, tmp_path, monkeypatch):
 
 
 def test_what_cannot_work_is_refused_in_one_line(run, tmp_path, data, program):
-    with pytest.raises(SystemExit, match="there is no saved model in"):
+    with pytest.raises(SystemExit, match="there is no saved model of this program in"):
         run(tmp_path, "--predict", "x")
     with pytest.raises(SystemExit, match="--epochs must be at least 1"):
         run(tmp_path, "--epochs", "-1")

@@ -259,22 +259,24 @@ def test_the_average_of_runs_is_that_of_their_weights_each_from_the_same_start_w
 
 def test_a_greedy_average_leaves_out_the_runs_that_make_it_worse():
     model = nn.Linear(1, 1, bias=False)
+    model.register_buffer("seen", minitorch.tensor(2**40 + 1))
     ends = [2.0, -9.0, 1.5, 4.0]
 
     def train(run):
-        model.load_state_dict({"weight": minitorch.tensor([[ends[run]]])})
+        assert model.training
+        model.load_state_dict({"weight": minitorch.tensor([[ends[run]]])}, strict=False)
 
     def score(model):  # best at 3
-        assert not model.training
+        assert not model.training and not minitorch.is_grad_enabled()
         return -abs(model.weight.item() - 3)
 
     # 2 and 4 are equally far away: first run 0, then run 3, with which the mean is 3; then neither 1.5 nor -9.
-    assert average_of_runs(model, train, 4, score=score) == [0, 3]
-    assert model.weight.item() == 3
-    assert average_of_runs(model, train, 4) == [0, 1, 2, 3]
+    assert average_of_runs(model.train(), train, 4, score=score) == [0, 3]
+    assert model.weight.item() == 3 and model.seen.item() == 2**40 + 1 and not model.training
+    assert average_of_runs(model.train(), train, 4) == [0, 1, 2, 3]
     assert model.weight.item() == np.mean(ends)
     with pytest.raises(ValueError, match=r"score\(model\) gave nan"):
-        average_of_runs(model, train, 2, score=lambda model: math.nan)
+        average_of_runs(model.train(), train, 2, score=lambda model: math.nan)
 
 
 class Noisy(nn.Module):
@@ -315,13 +317,17 @@ def test_r_drop_without_dropout_is_the_plain_loss_and_bad_input_is_refused():
     batch = {"x": minitorch.randn(5, 4), "labels": minitorch.tensor([0, 2, 1, 1, 0])}
     model = Noisy(0.0)
     np.testing.assert_allclose(r_drop(2.0)(model, batch).item(), model(**batch).loss.item(), rtol=1e-6)
-    with pytest.raises(ValueError, match="alpha must be at least 0, got -1"):
+    with pytest.raises(ValueError, match="alpha must be a number of at least 0, got -1"):
         r_drop(-1)
-    with pytest.raises(ValueError, match="alpha must be at least 0, got nan"):
-        r_drop(math.nan)
+    for value in (math.nan, math.inf):
+        with pytest.raises(ValueError, match="alpha must be a number of at least 0, got"):
+            r_drop(value)
     tagger = lambda x, labels: SimpleNamespace(logits=minitorch.zeros(2, 3, 4), loss=None)  # noqa: E731
-    with pytest.raises(ValueError, match=r"expected logits \(N, C\), one row for each text; got \(2, 3, 4\)"):
+    with pytest.raises(ValueError, match=r"expected logits \(N, C\) of C > 1 classes, got \(2, 3, 4\)"):
         r_drop(1)(tagger, batch)
+    silent = lambda x, labels: SimpleNamespace(logits=x, loss=None)  # noqa: E731
+    with pytest.raises(ValueError, match="gave no loss; are there labels"):
+        r_drop(1)(silent, batch)
 
 
 def test_errors(tmp_path):

@@ -139,8 +139,8 @@ def test_every_method_goes_on_with_a_saved_model(run, program, tmp_path, monkeyp
         (["--data", own, "--split", "test"], "a file has the splits train, validation and all, got test"),
         (["--width", 32, "--model", tmp_path / "base"], "--width is for a new model"),
         (["--method", "lora"], "--method lora .* give --model"),
-        (["--model", tmp_path / "base", "--out", tmp_path / "base"], "the new model would replace it"),
-        (["--model", tmp_path], "no saved model in"),
+        (["--model", tmp_path / "base", "--out", tmp_path / "base"], "the new run would replace it"),
+        (["--model", tmp_path], "no saved model of this program in"),
     ):
         with pytest.raises(SystemExit, match=message):
             run(tmp_path / "no", *words)
@@ -171,7 +171,7 @@ def test_the_vocabulary_gives_every_text_back(program):
 
 def test_what_cannot_work_is_refused_in_one_line(run, tmp_path, data):
     for options, message in (
-        (["--predict", "x"], "there is no saved model in"),
+        (["--predict", "x"], "there is no saved model of this program in"),
         (["--batch-size", 0], "--batch-size must be at least 1, got 0"),
         (["--beams", 0], "--beams must be at least 1, got 0"),
         (["--heads", 5], r"width \(32\) has to be a multiple of heads \(5\)"),

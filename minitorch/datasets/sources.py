@@ -242,8 +242,8 @@ def _check(path: Path, entry: File, home: str) -> None:
     expected = {entry.sha256: entry.sha256 + size} if entry.sha256 else {}
     note = Path(f"{path}{NOTE}")
     if entry.make and note.is_file():
-        noted = note.read_text(errors="replace").partition(" ")[0]
-        expected[noted] = f"{noted}, as noted when it was made"
+        if noted := note.read_text(errors="replace").partition(" ")[0]:
+            expected[noted] = f"{noted}, as noted when it was made"
     if expected and (got := checksum(path, SHA256)) not in expected:
         raise LoadError(
             f"{path}: the checksum is {got} ({path.stat().st_size:,} bytes), expected {' or '.join(expected.values())}: it "
@@ -262,6 +262,7 @@ def _unpack(archive: str, member: str, target: str, entry: File, note: bool) -> 
             data = archives.read_member(archive, member, entry.bytes)  # no more, whatever the archive says
     except (
         zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError, KeyError, UnicodeDecodeError,
+        RuntimeError,  # zipfile: it is encrypted; NotImplementedError: compressed in another way
     ) as error:  # fmt: skip
         raise LoadError(f"{archive}: a damaged archive, or one without {member} ({error}). Delete it") from None
     got = hashlib.sha256(data).hexdigest()
