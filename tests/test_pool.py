@@ -1,6 +1,7 @@
 """The threads of the CPU kernels: every chunk exactly once, whatever else happens at the same time."""
 
 import os
+import random
 import sys
 import threading
 
@@ -11,9 +12,15 @@ import minitorch
 
 pytest.importorskip("numba", reason="the kernels need numba")
 
-from minitorch.kernels.cpu import blas, matmul  # noqa: E402
+from minitorch.kernels.cpu import (  # noqa: E402
+    blas,
+    matmul,
+    pool,  # noqa: E402
+)
 from minitorch.kernels.cpu import compile as kernels  # noqa: E402
 from minitorch.kernels.cpu.pool import Pool  # noqa: E402
+
+WORK = pool._work
 
 
 @kernels.kernel
@@ -42,6 +49,101 @@ def test_every_row_once(threads, n):
         for repeat in range(300):
             kernels.over_rows(_count, rows, 1 << 20, counts, 1, each=1 + repeat % 3)
         assert (counts == 300).all(), rows
+
+
+class Interleaved:
+    """The pool's own code as Python threads of which one moves at a time, from one atomic operation to the next.
+
+    Which one is drawn from a seed, so a schedule that breaks the pool comes back with its number.
+    """
+
+    def __init__(self, monkeypatch, seed):
+        self.words, self.random, self.calls = {}, random.Random(seed), []
+        self.turn, self.running, self.current = threading.Condition(), set(), None
+        atomics = {
+            "_load": lambda at: self.words.get(at, 0),
+            "_store": lambda at, value: self.words.__setitem__(at, value),
+            "_add": lambda at, value: self.words.__setitem__(at, self.words.get(at, 0) + value),
+            "_exchange_if": self.exchange_if,
+            "_call": lambda *call: self.calls.append(call),
+        }
+        for name, operation in atomics.items():
+            monkeypatch.setattr(pool, name, self.in_turn(operation))
+        monkeypatch.setattr(pool, "_work", WORK.py_func)
+
+    def exchange_if(self, at, expected, new):
+        if self.words.get(at, 0) != expected:
+            return False
+        self.words[at] = new
+        return True
+
+    def in_turn(self, operation):
+        def wait_and_do(*arguments):
+            me = threading.current_thread().name
+            with self.turn:
+                self.turn.wait_for(lambda: self.current == me)
+                result = operation(*arguments)
+                self.pass_on()
+            return result
+
+        return wait_and_do
+
+    def pass_on(self):
+        # mostly the same thread goes on: a rare change in a bad place is what has to be found
+        if self.running and (self.current not in self.running or self.random.random() < 0.2):
+            self.current = self.random.choice(sorted(self.running))
+        self.turn.notify_all()
+
+    def run(self, *functions):
+        def body(function):
+            me = threading.current_thread().name
+            with self.turn:
+                self.running.add(me)
+                self.turn.wait_for(lambda: self.current is not None)
+            try:
+                function()
+            finally:
+                with self.turn:
+                    self.running.discard(me)
+                    self.pass_on()
+
+        workers = [
+            threading.Thread(target=body, args=(function,), name=str(i), daemon=True)
+            for i, function in enumerate(functions)
+        ]
+        for worker in workers:
+            worker.start()
+        with self.turn:
+            while len(self.running) < len(workers):
+                self.turn.wait(0.001)
+            self.pass_on()
+        for worker in workers:
+            worker.join(60)
+            assert not worker.is_alive()
+
+
+def test_every_chunk_once_in_whatever_order_the_threads_move(monkeypatch):
+    launch, serve = (getattr(pool, name).__wrapped__ for name in ("_launch", "_serve"))
+    jobs = [(10, 2), (11, 5), (12, 1), (13, 4)]  # function's number, chunks: more of them than before, and fewer
+    for seed in range(60):
+        with monkeypatch.context() as patch:
+            patch.setattr(pool, "LOOK_OUT", 12)
+            schedule = Interleaved(patch, seed)
+            finished = []
+
+            def launch_all(schedule=schedule, finished=finished):
+                for function, chunks in jobs:
+                    launch(0, function, function + 100, 20, chunks, 0)
+                    finished.append(sum(call[0] == function for call in schedule.calls))
+
+            schedule.run(launch_all, *[lambda: serve(0, serve(0, 0))] * 2)
+        expected = [
+            (function, function + 100, 20 * i // chunks, 20 * (i + 1) // chunks)
+            for function, chunks in jobs
+            for i in range(chunks)
+        ]
+        assert sorted(schedule.calls) == expected, seed
+        assert finished == [chunks for _, chunks in jobs], seed  # a job's end is not before its last chunk's
 
 
 def test_threads_of_the_user(threads):

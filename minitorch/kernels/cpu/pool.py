@@ -8,7 +8,8 @@ products (blas.py) therefore run on this pool, with BLAS told to use one thread.
 
     control block, int64: GENERATION  the number of the newest job; a change is the signal
                           NEXT        generation << 20 | the next chunk that nobody has taken: one word, so that a thread
-                                      which comes late cannot take a chunk of the job after
+                                      which comes late cannot take a chunk of the job after. It becomes the new job's,
+                                      with nothing to take, before the job's other words change
                           DONE        chunks that are finished
                           FUNCTION, ARGUMENTS, ROWS, CHUNKS   the job; stays as it is until DONE == CHUNKS
                           YIELD, LIMIT_BLAS           addresses of sched_yield and of BLAS's int set_num_threads(int), or 0
@@ -30,6 +31,7 @@ from numba.extending import intrinsic
 from ...backend import settings
 
 GENERATION, NEXT, DONE = 0, 8, 16  # on cache lines of their own
+NONE_LEFT = 0xFFFFF  # as the next chunk
 FUNCTION, ARGUMENTS, ROWS, CHUNKS, YIELD, LIMIT_BLAS = range(24, 30)
 LOOK_OUT = 400_000  # looks before a thread sleeps: a few milliseconds
 
@@ -113,7 +115,7 @@ def _work(control, generation):
     rows, chunks = _load(control + 8 * ROWS), _load(control + 8 * CHUNKS)
     while True:
         word = _load(control + 8 * NEXT)
-        chunk = word & 0xFFFFF
+        chunk = word & NONE_LEFT
         if word >> 20 != generation or chunk >= chunks:
             return
         if _exchange_if(control + 8 * NEXT, word, word + 1):  # it is this job's still, so what was read above is too
@@ -143,6 +145,8 @@ def _launch(control, function, arguments, rows, chunks, product):
     if product:
         before = _call_int(_load(control + 8 * LIMIT_BLAS), 1)
     generation = _load(control + 8 * GENERATION) + 1
+    # First: a thread that is late with the last job and reads some of the words below must not find a chunk to take.
+    _store(control + 8 * NEXT, generation << 20 | NONE_LEFT)
     _store(control + 8 * FUNCTION, function)
     _store(control + 8 * ARGUMENTS, arguments)
     _store(control + 8 * ROWS, rows)
