@@ -92,7 +92,12 @@ def options(
         )
     else:
         add("--method", choices=methods, default="full", help=f"what is trained (default: full). {ways}")
-        add("--model", default=model, help=f"a folder or a hub id with pretrained weights (default: {model})")
+        add(
+            "--model",
+            default=model,
+            help="a folder or a hub id with pretrained weights, or the model folder of an earlier run, of another task, too "
+            f"(default: {model})",
+        )
     return parser
 
 
@@ -143,12 +148,19 @@ def no_model(path: Path) -> SystemExit:
 
 
 def pretrained(kind: type, name: str, label2id: dict[str, int]) -> nn.Module:
-    """A pretrained body with a new head. That the head is new, and that another one is left out, is no news here."""
+    """A pretrained body with a new head, or with the one that it has if that fits: a model may have learnt another task
+    before (arXiv:1811.01088). That the head is new, and that another one is left out, is no news here."""
     if Path(name).is_dir():
         name = str(Path(name).resolve())  # what an adapter remembers holds in other folders, too
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*(begin with random numbers|does not use these weights)")
-        return kind.from_pretrained(name, label2id=label2id)
+        model, found = kind.from_pretrained(
+            name, label2id=label2id, ignore_mismatched_sizes=True, output_loading_info=True
+        )
+    wrong = [f"{key} {theirs}, not {ours}" for key, theirs, ours in found["mismatched_keys"]]
+    if wrong := [line for line in wrong if not line.startswith("classifier.")]:
+        raise ValueError(f"{name}: these weights do not have the shapes that its config.json says: {', '.join(wrong)}")
+    return model
 
 
 def peft_model(model: nn.Module, args: argparse.Namespace, steps: int, whole: list[str] | None = None) -> nn.Module:

@@ -156,6 +156,22 @@ def test_what_is_averaged_is_at_least_as_good_as_the_best_training(run, tmp_path
     assert len(best) == 6 and figures(tmp_path)["accuracy"] >= max(best) - 1e-4
 
 
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_a_model_that_learnt_one_task_goes_on_with_another_of_more_classes(run, tmp_path, data, method):
+    run(tmp_path / "two", "--epochs", 4)
+    third = tmp_path / "three.tsv"
+    third.write_text(data.read_text() + "".join(f"the {word} is with {word}\tnone\n" for word in OTHER * 4))
+    options = ("--data", third, "--model", tmp_path / "two" / "model", "--method", method)
+    run(tmp_path / "three", *options, "--epochs", 4)
+    assert figures(tmp_path / "three")["accuracy"] > 0.6  # the largest class: 0.39
+    run(tmp_path / "three", "--evaluate", "--data", third)
+    assert figures(tmp_path / "three") == figures(tmp_path / "three", "report_validation")
+    settings = tmp_path / "two" / "model" / "config.json"  # a body of another shape is no new task
+    settings.write_text(settings.read_text().replace('"intermediate_size": 32', '"intermediate_size": 31'))
+    with pytest.raises(SystemExit, match=r"intermediate.dense.weight \(32, 16\), not \(31, 16\)"):
+        run(tmp_path / "three", *options)
+
+
 def test_a_file_of_ones_own_is_evaluated_as_a_whole_though_it_has_fewer_classes(run, tmp_path, data):
     run(tmp_path, "--epochs", 4)
     test = tmp_path / "test.tsv"
