@@ -180,8 +180,8 @@ class Tagger:
     """BertForTokenClassification with a row of the type embeddings for each of CASES."""
 
     @staticmethod
-    def from_pretrained(folder, **overrides) -> BertForTokenClassification:
-        model = BertForTokenClassification.from_pretrained(folder, **overrides)
+    def from_pretrained(folder, output_loading_info=False, **options):
+        model, info = BertForTokenClassification.from_pretrained(folder, output_loading_info=True, **options)
         if model.config.type_vocab_size < len(CASES):
             row = model.bert.embeddings.token_type_embeddings.weight[0].detach()
             rows = nn.Embedding(len(CASES), len(row))
@@ -189,7 +189,7 @@ class Tagger:
                 rows.weight.copy_(row.expand(len(CASES), -1))  # all as row 0: at first the case changes nothing
             model.bert.embeddings.token_type_embeddings = rows.eval()
             model.config.type_vocab_size = len(CASES)
-        return model
+        return (model, info) if output_loading_info else model
 
 
 def scores_of(model, features: list[dict], tokenizer, sentences: Sequence, progress: bool = False) -> list[np.ndarray]:
