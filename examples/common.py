@@ -224,6 +224,8 @@ class Run:
         self.checkpoint, self.model = self.folder / "checkpoint.ckpt", self.folder / "model"
         self.text: list[str] = []
         self.figures: dict[str, float] = {}
+        if self.folder.is_file():
+            raise SystemExit(f"--out {args.out} is a file: give a folder, which is made if it is not there")
         if args.data is not None and not Path(args.data).exists():
             raise SystemExit(f"--data {args.data}: there is no such file or folder")
         for name in COUNTS:

@@ -127,6 +127,8 @@ def test_a_run_that_is_stopped_goes_on(run, program, tmp_path, monkeypatch, meth
 def test_what_cannot_work_is_refused_in_one_line(run, tmp_path, data, capsys):
     with pytest.raises(SystemExit, match="there is no saved model of this program in"):
         run(tmp_path, "--predict", "x")
+    with pytest.raises(SystemExit, match="reviews.tsv is a file: give a folder"):
+        run(data)
     with pytest.raises(SystemExit, match="--batch-size must be at least 1, got 0"):
         run(tmp_path, "--batch-size", 0)
     with pytest.raises(SystemExit, match="--lr must be above 0"):

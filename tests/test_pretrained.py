@@ -601,6 +601,9 @@ def test_folders_that_are_none(tmp_path, folder, monkeypatch):
     (tmp_path / "empty").mkdir()
     with pytest.raises(FileNotFoundError, match="empty' has no config.json; it holds nothing"):
         BertModel.from_pretrained(tmp_path / "empty")
+    (tmp_path / "empty" / "adapter_config.json").write_text("{}")
+    with pytest.raises(FileNotFoundError, match=r"what a method of minitorch.peft has learnt, .*merge_and_unload\(\)"):
+        BertModel.from_pretrained(tmp_path / "empty")
     (folder / "model.safetensors").unlink()
     with pytest.raises(FileNotFoundError, match="has no model.safetensors; it holds config.json"):
         BertModel.from_pretrained(folder)

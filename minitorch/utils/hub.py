@@ -22,7 +22,13 @@ def resolve(name_or_folder: Any, filename: str) -> str:
     if os.path.isdir(folder):
         path = os.path.join(folder, filename)
         if not os.path.isfile(path):
-            raise MissingFile(f"the folder {folder!r} has no {filename}; it holds {listing(folder)}")
+            hint = ""
+            if os.path.isfile(os.path.join(folder, "adapter_config.json")):
+                hint = (
+                    ". That is what a method of minitorch.peft has learnt, not a model: load the model that it belongs to, and "
+                    "PeftModel.from_pretrained(model, folder).merge_and_unload() is one that can be saved"
+                )
+            raise MissingFile(f"the folder {folder!r} has no {filename}; it holds {listing(folder)}{hint}")
         return path
     if os.path.exists(folder):
         raise NotADirectoryError(f"{folder!r} is a file: give the folder that holds it")
