@@ -63,7 +63,8 @@ def own_texts(split: str, root: str | None) -> datasets.TextClassification:
     chosen = [row for row, held in zip(rows, held_out) if split == "all" or held == (split == "validation")]
     if not chosen or len(classes) < 2 and split != "all":
         raise ValueError(
-            f"{root}: {len(rows)} lines of {len(classes)} classes are too few to learn from and to validate"
+            f"{root}: a training needs two classes or more, and enough texts to hold some back; there are {len(rows)} lines "
+            f"text TAB label, of {len(classes)} classes"
         )
     return datasets.TextClassification(
         [text for text, _ in chosen], [classes.index(label) for _, label in chosen], classes
@@ -93,6 +94,9 @@ def train(args, task: Task, run: common.Run):
         chosen = random.Random(args.seed).sample(range(len(texts)), min(args.limit, len(texts)))
         texts, labels = [texts[i] for i in chosen], [labels[i] for i in chosen]
     run.say(f"{args.task}, {task.what}: {len(texts)} texts to learn from, {len(validation.texts)} to validate")
+    if args.task == "file":  # a line of headings would be one more class
+        counts = [f"{name} {labels.count(number)}" for number, name in enumerate(data.classes)]
+        run.say(f"classes to learn: {common.shortened(counts)}")
 
     numbers = {name: number for number, name in enumerate(data.classes)}
     tokenizer = Tokenizer.from_pretrained(args.model)
@@ -172,11 +176,13 @@ def main() -> None:
     if args.r_drop is None:
         args.r_drop = task.r_drop if args.method == "full" else 0.0
     args.epochs = task.epochs if args.epochs is None else args.epochs
-    args.max_length = task.max_length if args.max_length is None else args.max_length
     if args.lr is None:
         own = args.method == "full" and task.full_lr
         args.lr = own or common.learning_rate(args.method, task.lr)
     run = common.Run(args)
+    if args.max_length is None:  # a saved model reads as far as in its training
+        before = run.trained_with() if args.predict or args.evaluate else {}
+        args.max_length = before.get("max_length") or task.max_length
     if args.predict or args.evaluate:
         model, tokenizer = common.load_model(BertForSequenceClassification, run.model, args.device)
     if args.predict:

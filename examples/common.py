@@ -7,6 +7,8 @@ import argparse
 import datetime
 import hashlib
 import json
+import math
+import re
 import sys
 import time
 import warnings
@@ -20,6 +22,7 @@ from minitorch.peft.recipes import METHODS, RATES, apply_method
 from minitorch.serialization import LoadError
 from minitorch.text.tokenizer import Tokenizer
 from minitorch.training import fit, parameter_groups
+from minitorch.utils.hub import read_json
 
 MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 # Of programs that begin with random weights, and with --model go on with what they have saved. What is learnt gets into
@@ -95,8 +98,8 @@ def options(
         add(
             "--model",
             default=model,
-            help="a folder or a hub id with pretrained weights, or the model folder of an earlier run, of another task, too "
-            f"(default: {model})",
+            help="a folder or a hub id with pretrained weights, or the folder of an earlier run with --method full, of another "
+            f"task, too, whose head is kept if its classes have the same names (default: {model})",
         )
     return parser
 
@@ -148,8 +151,8 @@ def no_model(path: Path) -> SystemExit:
 
 
 def pretrained(kind: type, name: str, label2id: dict[str, int]) -> nn.Module:
-    """A pretrained body with a new head, or with the one that it has if that fits: a model may have learnt another task
-    before (arXiv:1811.01088). That the head is new, and that another one is left out, is no news here."""
+    """A pretrained body with a new head, or with the one that it has if that is for the same classes: a model may have
+    learnt another task before (arXiv:1811.01088). That the head is new, and that another one is left out, is no news here."""
     if Path(name).is_dir():
         name = str(Path(name).resolve())  # what an adapter remembers holds in other folders, too
     with warnings.catch_warnings():
@@ -158,9 +161,26 @@ def pretrained(kind: type, name: str, label2id: dict[str, int]) -> nn.Module:
             name, label2id=label2id, ignore_mismatched_sizes=True, output_loading_info=True
         )
     wrong = [f"{key} {theirs}, not {ours}" for key, theirs, ours in found["mismatched_keys"]]
-    if wrong := [line for line in wrong if not line.startswith("classifier.")]:
-        raise ValueError(f"{name}: these weights do not have the shapes that its config.json says: {', '.join(wrong)}")
+    wrong = [line for line in wrong if not line.startswith("classifier.")]
+    wrong += [f"{key}, which it lacks" for key in found["unexpected_keys"] if "encoder.layer." in key]
+    if wrong:
+        raise ValueError(f"{name}: its weights are not those of its config.json: {shortened(wrong)}")
+    new = {*found["missing_keys"], *(key for key, *_ in found["mismatched_keys"])}
+    if "classifier.weight" not in new:
+        keep_head(model, kind.read_config(name).label2id)
     return model
+
+
+def keep_head(model: nn.Module, before: dict[str, int]) -> None:
+    """Put the rows of a head that was loaded where its classes are now; if the classes are others, begin it anew."""
+    numbers = {name.lower(): number for name, number in before.items()}
+    rows = [numbers.get(name.lower()) for name in model.config.id2label.values()]
+    if None in rows:
+        model.init_weights(model.classifier)
+    else:
+        with minitorch.no_grad():
+            for value in model.classifier.parameters():
+                value.copy_(value[rows].clone())
 
 
 def peft_model(model: nn.Module, args: argparse.Namespace, steps: int, whole: list[str] | None = None) -> nn.Module:
@@ -219,11 +239,13 @@ class Run:
     """A run's folder: settings, checkpoint, the saved model, a report and pictures."""
 
     def __init__(self, args: argparse.Namespace):
-        args.out = args.out.replace("TASK", getattr(args, "task", "TASK"))
+        args.out = re.sub("/TASK$", f"/{getattr(args, 'task', '')}", args.out)
         self.args, self.folder, self.start = args, Path(args.out), time.perf_counter()
         self.checkpoint, self.model = self.folder / "checkpoint.ckpt", self.folder / "model"
         self.text: list[str] = []
         self.figures: dict[str, float] = {}
+        if (args.predict or args.evaluate) and any(word.split("=")[0] == "--model" for word in sys.argv):
+            print(f"--model is for the training: it is {self.model} that answers", file=sys.stderr)
         if self.folder.is_file():
             raise SystemExit(f"--out {args.out} is a file: give a folder, which is made if it is not there")
         if args.data is not None and not Path(args.data).exists():
@@ -232,8 +254,8 @@ class Run:
             value = getattr(args, name, None)
             if value is not None and value < 1:
                 raise SystemExit(f"--{name.replace('_', '-')} must be at least 1, got {value}")
-        if args.lr is not None and args.lr <= 0:
-            raise SystemExit(f"--lr must be above 0, got {args.lr}")
+        if args.lr is not None and not 0 < args.lr < math.inf:
+            raise SystemExit(f"--lr must be a number above 0, got {args.lr}")
         if not 0 <= (getattr(args, "dropout", 0) or 0) < 1:
             raise SystemExit(f"--dropout must be at least 0 and below 1, got {args.dropout}")
         try:
@@ -247,14 +269,15 @@ class Run:
         """Collect the settings; to resume, compare them with those of the start."""
         args = self.args
         if getattr(args, "model", None) and Path(args.model).exists():
-            saved_model(args, self)
+            args.model = str(saved_model(args, self))
+        self.check_folder()
         self.settings = settings = {name: value for name, value in vars(args).items() if name not in NOT_SETTINGS}
         if args.data is not None and Path(args.data).is_file():  # a file of one's own may change, or be another one
             settings["data_sha256"] = hashlib.sha256(Path(args.data).read_bytes()).hexdigest()
         if args.resume:
             if not self.checkpoint.is_file():
                 raise SystemExit(f"--resume: there is no checkpoint in {self.folder} (a finished run has none)")
-            before = json.loads((self.folder / "settings.json").read_text(encoding="utf-8"))
+            before = self.trained_with()
             changed = [
                 f"{name} {before.get(name)} -> {value}" for name, value in settings.items() if before.get(name) != value
             ]
@@ -264,12 +287,28 @@ class Run:
                 )
         minitorch.manual_seed(args.seed)
 
+    def trained_with(self) -> dict:
+        """The settings of the run that is in the folder."""
+        file = self.folder / "settings.json"
+        return read_json(file) if file.is_file() else {}
+
+    def check_folder(self) -> None:
+        """Refuse a folder whose files of our names are somebody else's: they would be overwritten."""
+        there = [path.name for names in (*OWN_FILES, "settings.json", "model") for path in self.folder.glob(names)]
+        if there and not {"seed", "lr", "batch_size"} <= self.trained_with().keys():
+            raise SystemExit(
+                f"--out {self.folder}: {shortened(there)} would be overwritten, and no run of these programs wrote them: give "
+                "another folder"
+            )
+
     def replace(self) -> None:
         """Make the folder ready: the settings are written, what an earlier run left goes. Not before the model and the data
         are there, so that a mistake in an option costs nobody a checkpoint."""
         if not self.args.resume and (self.model.exists() or self.checkpoint.exists()):
-            print(f"the run that was in {self.folder} is replaced")
-            for names in ("checkpoint*.ckpt", "report*.*", "confusion*.png", "curves*.png"):
+            print(
+                f"the run that was in {self.folder} is replaced; until this one is done {self.model} stays the earlier one's"
+            )
+            for names in OWN_FILES:
                 for old in self.folder.glob(names):
                     old.unlink()
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -321,7 +360,8 @@ class Run:
         command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
         head = f"# {Path(sys.argv[0]).stem}, {datetime.date.today()}\n\n    {command}\n"
         (self.folder / f"{name}.md").write_text("\n".join([head, *self.text]) + "\n", encoding="utf-8")
-        result = {"command": command, "settings": vars(self.args), "figures": self.figures}
+        settings = {**vars(self.args), **(self.trained_with() if self.args.evaluate else {})}
+        result = {"command": command, "settings": settings, "figures": self.figures}
         (self.folder / f"{name}.json").write_text(
             json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
         )
@@ -373,6 +413,7 @@ COUNTS = (
     "epochs steps eval_every batch_size limit patience max_length accumulate average width blocks size layers heads "
     "block vocab_size beams at_least length"
 ).split()
+OWN_FILES = ("checkpoint*.ckpt", "report*.md", "report*.json", "confusion*.png", "curves*.png")
 NOT_SETTINGS = ("out", "resume", "predict", "evaluate", "split", "device", "data", "graph")
 
 
@@ -390,6 +431,11 @@ def save_model(model: nn.Module, tokenizer, folder: Path) -> None:
             json.dumps(model.base_model.config.label2id, ensure_ascii=False), encoding="utf-8"
         )
     tokenizer.save_pretrained(folder)
+    # What an earlier run with another --method left would answer in this one's place.
+    others = ("config.json", "model*.safetensors*") if isinstance(model, PeftModel) else ("adapter_*", "labels.json")
+    for pattern in others:
+        for old in folder.glob(pattern):
+            old.unlink()
 
 
 def load_model(kind: type, folder: Path, device: str = "cpu"):
@@ -400,9 +446,13 @@ def load_model(kind: type, folder: Path, device: str = "cpu"):
     adapter = folder / "adapter_config.json"
     if not adapter.is_file():
         return kind.from_pretrained(folder).to(device), tokenizer
-    base = json.loads(adapter.read_text(encoding="utf-8"))["base_model_name_or_path"]
-    label2id = json.loads((folder / "labels.json").read_text(encoding="utf-8"))
-    model = pretrained(kind, base, label2id)
+    base, label2id = read_json(adapter).get("base_model_name_or_path"), read_json(folder / "labels.json")
+    if not isinstance(base, str):
+        raise ValueError(f"{adapter} does not say to which model it belongs: base_model_name_or_path is {base!r}")
+    try:
+        model = pretrained(kind, base, label2id)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{folder} holds what was learnt on top of the model {base}: {error}") from None
     return PeftModel.from_pretrained(model, folder).eval().to(device), tokenizer
 
 

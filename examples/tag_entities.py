@@ -179,6 +179,8 @@ def padding(tokenizer: Tokenizer) -> Callable:
 class Tagger:
     """BertForTokenClassification with a row of the type embeddings for each of CASES."""
 
+    read_config = BertForTokenClassification.read_config
+
     @staticmethod
     def from_pretrained(folder, output_loading_info=False, **options):
         model, info = BertForTokenClassification.from_pretrained(folder, output_loading_info=True, **options)

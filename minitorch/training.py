@@ -20,6 +20,7 @@ from typing import Any
 import minitorch
 from minitorch import Tensor, nn, no_grad, optim
 from minitorch.nn import functional as F
+from minitorch.peft.base import DeltaLayer
 from minitorch.peft.layerwise import count_layers, layer_of
 from minitorch.serialization import load, save
 from minitorch.text.batches import IGNORE, widen
@@ -68,6 +69,8 @@ def fit(
         raise ValueError(f"epochs must be at least 1, got {epochs}")
     if accumulate < 1:
         raise ValueError(f"accumulate must be at least 1, got {accumulate}")
+    if clip is not None and not clip > 0:
+        raise ValueError(f"clip must be above 0, or None for no limit, got {clip}")
     if patience is not None and (patience < 1 or evaluate is None):
         raise ValueError(f"patience={patience}: at least 1 epoch, and evaluate(model) must say what a better one is")
     if schedule is not None and optimizer is None:
@@ -136,6 +139,11 @@ def average_of_runs(
     """
     if runs < 1:
         raise ValueError(f"runs must be at least 1, got {runs}")
+    if runs > 1 and any(isinstance(module, DeltaLayer) for module in model.modules()):
+        raise ValueError(
+            "the model has (Ada)LoRA layers: the mean of their A and the mean of their B do not give the mean of B A. Train the "
+            "model itself, or average models after merge_and_unload()"
+        )
 
     def weights() -> dict[str, Tensor]:
         return {name: value.detach().clone() for name, value in model.state_dict().items()}
@@ -196,6 +204,10 @@ def r_drop(alpha: float) -> Callable:
             raise ValueError(f"r_drop: expected logits (N, C) of C > 1 classes, got {tuple(output.logits.shape)}")
         if output.loss is None:
             raise ValueError("r_drop: the model gave no loss; are there labels in the batch?")
+        if "labels" in batch and batch["labels"].is_floating_point():
+            raise ValueError(
+                "r_drop: the labels are numbers or several classes for a text; it needs one class, (N,) integers"
+            )
         p, q = F.log_softmax(output.logits, -1).chunk(2)
         there = F.kl_div(q, p, reduction="batchmean", log_target=True)  # KL(p || q)
         back = F.kl_div(p, q, reduction="batchmean", log_target=True)
@@ -296,11 +308,21 @@ class Progress:
                 f"`with minitorch.autograd.detect_anomaly():` names the operation. The last checkpoint is as it was"
             )
 
+    def check_weights(self) -> None:
+        """The last step's result has been in no loss yet."""
+        finite = [p.detach().isfinite().all() for p in self.model.parameters() if p.requires_grad]
+        if finite and not minitorch.stack(finite).all().item():
+            raise FloatingPointError(
+                f"a weight became infinite or nan in epoch {self.epoch + 1}: a lower learning rate or a longer warmup may "
+                "help. The last checkpoint is as it was"
+            )
+
     def end_epoch(self, evaluate: Callable | None, patience: int | None) -> dict[str, float]:
         if not self.counts:
             raise ValueError("there is no batch to train on: `batches` gave none with labels in this epoch")
         total = minitorch.stack(self.sums).sum().item()
         self.check(total)
+        self.check_weights()
         self.epoch += 1
         seconds = self.seconds + time.perf_counter() - self.start
         record = {"epoch": self.epoch, "loss": total / sum(self.counts), "lr": self.optimizer.param_groups[-1]["lr"]}
@@ -478,15 +500,19 @@ def predict(
     features: dictionaries with "input_ids"; pad: makes a batch of some of them (`tokenizer.pad`). Examples of similar
     length share a batch; the logits of a sequence tagger are cut to the example's own length.
     """
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     was_training, device = model.training, next(model.parameters()).device
-    model.eval()
     order = sorted(range(len(features)), key=lambda i: len(features[i]["input_ids"]))
     results: list = [None] * len(features)
-    for start in progress_bar(range(0, len(order), batch_size), "predict", progress):
-        rows = order[start : start + batch_size]
-        batch = to(pad([features[i] for i in rows]), device)
-        logits = model(**{name: value for name, value in batch.items() if name != "labels"}).logits.cpu()
-        for row, i in enumerate(rows):
-            results[i] = logits[row, : len(features[i]["input_ids"])] if logits.ndim == 3 else logits[row]
-    model.train(was_training)
+    model.eval()
+    try:
+        for start in progress_bar(range(0, len(order), batch_size), "predict", progress):
+            rows = order[start : start + batch_size]
+            batch = to(pad([features[i] for i in rows]), device)
+            logits = model(**{name: value for name, value in batch.items() if name != "labels"}).logits.cpu()
+            for row, i in enumerate(rows):
+                results[i] = logits[row, : len(features[i]["input_ids"])] if logits.ndim == 3 else logits[row]
+    finally:
+        model.train(was_training)
     return results

@@ -210,10 +210,13 @@ def test_what_cannot_go_on(char_gpt, text, monkeypatch, tmp_path):
     ):
         (tmp_path / "more").mkdir(exist_ok=True)
         (tmp_path / "more" / "checkpoint.ckpt").touch()
+        settings = {"seed": 1, "lr": 0.1, "batch_size": 2}
+        (tmp_path / "more" / "settings.json").write_text(json.dumps(settings))
         with pytest.raises(SystemExit, match=message):
             run(char_gpt, monkeypatch, **{"out": tmp_path / "more", "data": text, **changed})
         # an interrupted run that was there is not lost by a mistake in an option
-        assert (tmp_path / "more" / "checkpoint.ckpt").exists() and not (tmp_path / "more" / "settings.json").exists()
+        assert (tmp_path / "more" / "checkpoint.ckpt").exists()
+        assert json.loads((tmp_path / "more" / "settings.json").read_text()) == settings
     assert (base / "report.json").is_file() and json.loads((base / "settings.json").read_text())["model"] is None
 
 

@@ -131,8 +131,9 @@ def test_what_cannot_work_is_refused_in_one_line(run, tmp_path, data, capsys):
         run(data)
     with pytest.raises(SystemExit, match="--batch-size must be at least 1, got 0"):
         run(tmp_path, "--batch-size", 0)
-    with pytest.raises(SystemExit, match="--lr must be above 0"):
-        run(tmp_path, "--lr", "-1")
+    for rate in ("-1", "inf"):
+        with pytest.raises(SystemExit, match="--lr must be a number above 0"):
+            run(tmp_path, "--lr", rate)
     with pytest.raises(SystemExit, match="--average must be at least 1, got 0"):
         run(tmp_path, "--average", 0)
     with pytest.raises(SystemExit, match="2"):
@@ -158,6 +159,66 @@ def test_what_is_averaged_is_at_least_as_good_as_the_best_training(run, tmp_path
     assert len(best) == 6 and figures(tmp_path)["accuracy"] >= max(best) - 1e-4
 
 
+@pytest.mark.parametrize("first, second", [("lora", "full"), ("full", "lora")])
+def test_what_another_method_left_in_the_folder_does_not_answer(run, tmp_path, first, second):
+    run(tmp_path, "--method", first, "--epochs", 1, "--limit", 16, "--lr", 1e-6)
+    run(tmp_path, "--method", second, "--epochs", 4)
+    run(tmp_path, "--evaluate")
+    assert figures(tmp_path) == figures(tmp_path, "report_validation")
+    files = {file.name for file in (tmp_path / "model").iterdir()}
+    assert ("model.safetensors" in files) == (second == "full") and ("labels.json" in files) == (second == "lora")
+    settings = json.loads((tmp_path / "report_validation.json").read_text())["settings"]
+    assert settings["method"] == second and settings["evaluate"], "the model's settings, not the defaults"
+
+
+def test_a_head_stays_with_its_classes_names(run, tmp_path, data, capsys):
+    run(tmp_path / "first", "--epochs", 4)
+    assert figures(tmp_path / "first")["accuracy"] > 0.9
+    other = tmp_path / "other.tsv"
+    still = ("--lr", 1e-9, "--epochs", 1, "--data", other, "--model", tmp_path / "first")  # the run's folder will do
+    other.write_text(data.read_text().replace("\tup", "\tUp"))  # sorted: Up, down
+    run(tmp_path / "again", *still)
+    assert figures(tmp_path / "again")["accuracy"] == figures(tmp_path / "first")["accuracy"]
+    assert json.loads((tmp_path / "again" / "report.json").read_text())["settings"]["model"].endswith("first/model")
+    other.write_text(data.read_text().replace("\tup", "\tapple").replace("\tdown", "\tpear"))
+    run(tmp_path / "new", *still)
+    sure = re.findall(r"said \w+ \((0\.\d+)\)", (tmp_path / "new" / "report.md").read_text())
+    assert all(float(value) < 0.9 for value in sure), "a head of other classes knows nothing"
+    assert "classes to learn: apple" in (tmp_path / "new" / "report.md").read_text()
+    capsys.readouterr()
+    run(tmp_path / "first", "--predict", "a lovely film", "--model", tmp_path / "new")
+    said = capsys.readouterr()
+    assert said.out.startswith("up ") and "--model is for the training" in said.err
+
+
+def test_files_that_no_run_wrote_stay(run, tmp_path):
+    for folder, mine in (("a", "report_thesis.md"), ("b", "model/net.py"), ("c", "settings.json")):
+        file = tmp_path / folder / mine
+        file.parent.mkdir(parents=True)
+        file.write_text("{}")
+        with pytest.raises(SystemExit, match=f"{mine.partition('/')[0]} would be overwritten, and no run"):
+            run(tmp_path / folder, "--epochs", 1, "--limit", 16)
+        assert file.read_text() == "{}"
+    run(tmp_path / "MY_TASKS", "--epochs", 1, "--limit", 16)
+    assert (tmp_path / "MY_TASKS" / "notes.txt").write_text("mine") and (tmp_path / "MY_TASKS" / "report.md").exists()
+    run(tmp_path / "MY_TASKS", "--epochs", 1, "--limit", 16)
+    assert (tmp_path / "MY_TASKS" / "notes.txt").read_text() == "mine"
+
+
+def test_a_damaged_adapter_and_a_base_that_is_gone_are_named(run, tmp_path):
+    run(tmp_path / "base", "--epochs", 1, "--limit", 16)
+    run(tmp_path, "--epochs", 1, "--limit", 16, "--method", "lora", "--model", tmp_path / "base")
+    (tmp_path / "base" / "model" / "config.json").unlink()
+    with pytest.raises(SystemExit, match="holds what was learnt on top of the model .*base/model: .*no config.json"):
+        run(tmp_path, "--predict", "x")
+    (tmp_path / "model" / "adapter_config.json").write_text("{}")
+    with pytest.raises(SystemExit, match="adapter_config.json does not say to which model it belongs"):
+        run(tmp_path, "--predict", "x")
+    (tmp_path / "model" / "labels.json").write_text("[]")
+    with pytest.raises(SystemExit, match="labels.json must hold a JSON object"):
+        run(tmp_path, "--predict", "x")
+
+
 @pytest.mark.parametrize("method", ["full", "lora"])
 def test_a_model_that_learnt_one_task_goes_on_with_another_of_more_classes(run, tmp_path, data, method):
     run(tmp_path / "two", "--epochs", 4)
@@ -171,6 +232,9 @@ def test_a_model_that_learnt_one_task_goes_on_with_another_of_more_classes(run, 
     settings = tmp_path / "two" / "model" / "config.json"  # a body of another shape is no new task
     settings.write_text(settings.read_text().replace('"intermediate_size": 32', '"intermediate_size": 31'))
     with pytest.raises(SystemExit, match=r"intermediate.dense.weight \(32, 16\), not \(31, 16\)"):
+        run(tmp_path / "three", *options)
+    settings.write_text(settings.read_text().replace(": 31", ": 32").replace('hidden_layers": 2', 'hidden_layers": 1'))
+    with pytest.raises(SystemExit, match=r"encoder.layer.1.attention.*, which it lacks"):
         run(tmp_path / "three", *options)
 
 

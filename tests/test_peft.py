@@ -100,6 +100,17 @@ def learning(model):
     return {name.removeprefix("base_model.model.") for name, p in model.named_parameters() if p.requires_grad}
 
 
+@pytest.mark.parametrize("leave", ["unload", "merge_and_unload"])
+def test_what_is_unloaded_does_not_replace_what_was_saved(leave, tmp_path):
+    model = get_peft_model(bert(), LoraConfig())
+    model.save_pretrained(tmp_path)
+    saved = (tmp_path / "adapter_model.safetensors").read_bytes()
+    getattr(model, leave)()
+    with pytest.raises(RuntimeError, match="there is nothing left to save"):
+        model.save_pretrained(tmp_path)
+    assert (tmp_path / "adapter_model.safetensors").read_bytes() == saved
+
+
 @pytest.mark.parametrize("name", CONFIGS)
 def test_a_method_learns_is_saved_and_leaves_the_rest_alone(name, tmp_path):
     base = bert()

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 import minitorch
 from minitorch import nn, optim
 from minitorch.nn import functional as F
+from minitorch.peft import LoraConfig, get_peft_model
 from minitorch.text.batches import LengthBatches, batches, pad, text_batches, widen
 from minitorch.training import average_of_runs, fit, parameter_groups, predict, r_drop
 from minitorch.utils.data import DataLoader
@@ -130,6 +131,15 @@ def test_a_loss_that_is_not_finite_ends_the_training_and_keeps_the_checkpoint(tm
             loss=lambda model, batch: model(**batch).loss + next(losses),
             checkpoint=file,
         )
+    assert minitorch.load(file)["epoch"] == 1
+
+
+def test_a_last_step_that_breaks_the_weights_is_no_success(tmp_path):
+    file, model = tmp_path / "checkpoint.ckpt", Tagger()
+    optimizer = optim.SGD(model.parameters(), lr=1.0)
+    schedule = optim.lr_scheduler.LambdaLR(optimizer, lambda step: 0.1 if step == 0 else math.inf)
+    with pytest.raises(FloatingPointError, match="a weight became infinite or nan in epoch 2"):
+        fit(model, [pad(examples())], epochs=2, optimizer=optimizer, schedule=schedule, checkpoint=file)
     assert minitorch.load(file)["epoch"] == 1
 
 
@@ -291,6 +301,13 @@ class Noisy(nn.Module):
         return SimpleNamespace(logits=logits, loss=F.cross_entropy(logits, labels))
 
 
+def test_a_mean_of_lora_factors_is_refused():
+    model = get_peft_model(Tagger(), LoraConfig(target_modules=["head"], r=2))
+    with pytest.raises(ValueError, match="the mean of their B do not give the mean of B A"):
+        average_of_runs(model, lambda run: None, 2)
+    assert average_of_runs(model, lambda run: None, 1) == [0]
+
+
 def test_r_drop_is_the_equation_of_its_paper():
     minitorch.manual_seed(0)
     batch = {"x": minitorch.randn(5, 4), "labels": minitorch.tensor([0, 2, 1, 1, 0])}
@@ -328,6 +345,9 @@ def test_r_drop_without_dropout_is_the_plain_loss_and_bad_input_is_refused():
     silent = lambda x, labels: SimpleNamespace(logits=x, loss=None)  # noqa: E731
     with pytest.raises(ValueError, match="gave no loss; are there labels"):
         r_drop(1)(silent, batch)
+    several = lambda x, labels: SimpleNamespace(logits=x, loss=x.sum())  # noqa: E731
+    with pytest.raises(ValueError, match=r"it needs one class, \(N,\) integers"):
+        r_drop(1)(several, {"x": minitorch.zeros(2, 3), "labels": minitorch.zeros(2, 3)})
 
 
 def test_errors(tmp_path):
@@ -337,6 +357,9 @@ def test_errors(tmp_path):
         train([])
     with pytest.raises(ValueError, match="accumulate must be at least 1, got 0"):
         train([pad(examples())], accumulate=0)
+    for clip in (0, -1.0, math.nan):
+        with pytest.raises(ValueError, match=f"clip must be above 0, or None for no limit, got {clip}"):
+            train([pad(examples())], clip=clip)
     for patience, evaluate in ((2, None), (0, lambda model: {"score": 1.0})):
         with pytest.raises(ValueError, match=f"patience={patience}: at least 1 epoch, and evaluate"):
             train([pad(examples())], patience=patience, evaluate=evaluate)
@@ -547,6 +570,11 @@ def test_predict_keeps_the_order_and_the_lengths():
     model, data = Tagger(dropout=0.5), examples(30)
     model.train()
     logits = predict(model, data, pad, batch_size=4)
+    assert model.training
+    with pytest.raises(ValueError, match="batch_size must be at least 1, got -1"):
+        predict(model, data, pad, batch_size=-1)
+    with pytest.raises(ZeroDivisionError):
+        predict(model, data, lambda features: 1 / 0)
     assert model.training
     model.eval()
     for feature, row in zip(data, logits):

@@ -135,8 +135,13 @@ class PeftModel(nn.Module):
         folder = os.path.abspath(os.path.expanduser(os.fspath(folder)))
         if os.path.exists(folder) and not os.path.isdir(folder):
             raise NotADirectoryError(f"{folder!r} is a file: give the name of a folder")
+        state = {key: value.contiguous() for key, value in self.base_model.adapter_state().items()}
+        if not state:
+            raise RuntimeError(
+                "there is nothing left to save: after unload() or merge_and_unload() what was learnt is gone, or in the model "
+                "that these return: save that one"
+            )
         with written_aside(folder) as aside:
-            state = {key: value.contiguous() for key, value in self.base_model.adapter_state().items()}
             save_safetensors(state, os.path.join(aside, WEIGHTS), metadata={"format": "pt"})
             write_json(os.path.join(aside, CONFIG), self.base_model.settings_to_save().to_dict())
 
