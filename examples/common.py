@@ -22,7 +22,7 @@ from minitorch.peft.recipes import METHODS, RATES, apply_method
 from minitorch.serialization import LoadError
 from minitorch.text.tokenizer import Tokenizer
 from minitorch.training import fit, parameter_groups
-from minitorch.utils.hub import read_json
+from minitorch.utils.hub import find, read_json
 
 MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 # Of programs that begin with random weights, and with --model go on with what they have saved. What is learnt gets into
@@ -427,15 +427,25 @@ def save_model(model: nn.Module, tokenizer, folder: Path) -> None:
     """The whole model; of a parameter-efficient one only what it adds, with the name of the model that it belongs to."""
     model.save_pretrained(folder)
     if isinstance(model, PeftModel):
-        (folder / "labels.json").write_text(
-            json.dumps(model.base_model.config.label2id, ensure_ascii=False), encoding="utf-8"
-        )
+        base = model.peft_config["default"].base_model_name_or_path
+        for name, content in (("labels", model.base_model.config.label2id), ("base", {"sha256": weights_hash(base)})):
+            (folder / f"{name}.json").write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
     tokenizer.save_pretrained(folder)
     # What an earlier run with another --method left would answer in this one's place.
-    others = ("config.json", "model*.safetensors*") if isinstance(model, PeftModel) else ("adapter_*", "labels.json")
+    others = (
+        ("config.json", "model*.safetensors*")
+        if isinstance(model, PeftModel)
+        else ("adapter_*", "labels.json", "base.json")
+    )
     for pattern in others:
         for old in folder.glob(pattern):
             old.unlink()
+
+
+def weights_hash(name: str) -> str | None:
+    """The SHA-256 of a model's weights; None if they are in several files."""
+    path = find(name, "model.safetensors")
+    return path and hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
 def load_model(kind: type, folder: Path, device: str = "cpu"):
@@ -453,6 +463,12 @@ def load_model(kind: type, folder: Path, device: str = "cpu"):
         model = pretrained(kind, base, label2id)
     except (OSError, ValueError) as error:
         raise ValueError(f"{folder} holds what was learnt on top of the model {base}: {error}") from None
+    known = folder / "base.json"
+    if known.is_file() and read_json(known).get("sha256") != weights_hash(base):
+        raise ValueError(
+            f"{folder} holds what was learnt on top of the model {base}, and that has other weights by now: train again, or put "
+            "the old ones back"
+        )
     return PeftModel.from_pretrained(model, folder).eval().to(device), tokenizer
 
 

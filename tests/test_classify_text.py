@@ -205,9 +205,17 @@ def test_files_that_no_run_wrote_stay(run, tmp_path):
     assert (tmp_path / "MY_TASKS" / "notes.txt").read_text() == "mine"
 
 
-def test_a_damaged_adapter_and_a_base_that_is_gone_are_named(run, tmp_path):
+def test_a_damaged_adapter_and_a_base_that_is_another_or_gone_are_named(run, tmp_path):
     run(tmp_path / "base", "--epochs", 1, "--limit", 16)
     run(tmp_path, "--epochs", 1, "--limit", 16, "--method", "lora", "--model", tmp_path / "base")
+    run(tmp_path, "--predict", "x")
+    weights = tmp_path / "base" / "model" / "model.safetensors"
+    kept = weights.read_bytes()
+    run(tmp_path / "base", "--epochs", 1, "--limit", 16, "--seed", 1)
+    with pytest.raises(SystemExit, match="and that has other weights by now: train again, or put the old ones back"):
+        run(tmp_path, "--predict", "x")
+    weights.write_bytes(kept)
+    run(tmp_path, "--predict", "x")
     (tmp_path / "base" / "model" / "config.json").unlink()
     with pytest.raises(SystemExit, match="holds what was learnt on top of the model .*base/model: .*no config.json"):
         run(tmp_path, "--predict", "x")
