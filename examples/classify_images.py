@@ -1,7 +1,7 @@
 """A residual network learns to tell clothes apart, and takes what it has learnt to photographs, of which there are few.
 
     python examples/classify_images.py                                                train on Fashion-MNIST
-    python examples/classify_images.py --task cifar10 --model runs/fashion_mnist/model
+    python examples/classify_images.py --task cifar10 --model runs/classify_images/fashion_mnist/model
     python examples/classify_images.py --task cifar10 --out runs/cifar10_scratch      the same without what was learnt
     python examples/classify_images.py --predict shoe.png 17                          a file, and test image 17
     python examples/classify_images.py --task folder --data photos --model timm/resnet18.tv_in1k --size 224

@@ -18,6 +18,7 @@ from pathlib import Path
 import minitorch
 from minitorch import nn
 from minitorch.peft import PeftModel, PrefixTuningConfig
+from minitorch.peft.base import TASKS
 from minitorch.peft.recipes import METHODS, RATES, apply_method
 from minitorch.serialization import LoadError
 from minitorch.text.tokenizer import Tokenizer
@@ -414,6 +415,7 @@ COUNTS = (
     "block vocab_size beams at_least length"
 ).split()
 OWN_FILES = ("checkpoint*.ckpt", "report*.md", "report*.json", "confusion*.png", "curves*.png")
+ADAPTER = ("adapter_*", "labels.json", "base.json")
 NOT_SETTINGS = ("out", "resume", "predict", "evaluate", "split", "device", "data", "graph")
 
 
@@ -425,21 +427,17 @@ def check_graph(device: str) -> None:
 
 def save_model(model: nn.Module, tokenizer, folder: Path) -> None:
     """The whole model; of a parameter-efficient one only what it adds, with the name of the model that it belongs to."""
+    # What an earlier run with another --method left would answer in this one's place.
+    others = ("config.json", "model*.safetensors*") if isinstance(model, PeftModel) else ADAPTER
+    for pattern in others:
+        for old in folder.glob(pattern):
+            old.unlink()
     model.save_pretrained(folder)
     if isinstance(model, PeftModel):
         base = model.peft_config["default"].base_model_name_or_path
         for name, content in (("labels", model.base_model.config.label2id), ("base", {"sha256": weights_hash(base)})):
             (folder / f"{name}.json").write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
     tokenizer.save_pretrained(folder)
-    # What an earlier run with another --method left would answer in this one's place.
-    others = (
-        ("config.json", "model*.safetensors*")
-        if isinstance(model, PeftModel)
-        else ("adapter_*", "labels.json", "base.json")
-    )
-    for pattern in others:
-        for old in folder.glob(pattern):
-            old.unlink()
 
 
 def weights_hash(name: str) -> str | None:
@@ -448,10 +446,24 @@ def weights_hash(name: str) -> str | None:
     return path and hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
+def check_kind(folder: Path, wanted: str) -> None:
+    """Refuse another program's model. An adapter's file says the task, a model's the class."""
+    if (folder / "adapter_config.json").is_file():
+        task = read_json(folder / "adapter_config.json").get("task_type")
+        named = [f"Bert{ending}" for ending, name in TASKS.items() if name == task]
+    else:
+        named = read_json(folder / "config.json").get("architectures") if (folder / "config.json").is_file() else None
+    if named and wanted not in named:
+        raise SystemExit(
+            f"{folder} holds a {named[0]}, and what this program saves and reads is a {wanted}: another --out"
+        )
+
+
 def load_model(kind: type, folder: Path, device: str = "cpu"):
     """The saved model and its tokenizer, by `save_model`."""
     if not folder.is_dir():
         raise no_model(folder)
+    check_kind(folder, getattr(kind, "architecture", kind.__name__))
     tokenizer = Tokenizer.from_pretrained(folder)
     adapter = folder / "adapter_config.json"
     if not adapter.is_file():

@@ -179,6 +179,7 @@ def padding(tokenizer: Tokenizer) -> Callable:
 class Tagger:
     """BertForTokenClassification with a row of the type embeddings for each of CASES."""
 
+    architecture = "BertForTokenClassification"
     read_config = BertForTokenClassification.read_config
 
     @staticmethod

@@ -30,6 +30,7 @@ FAMILIES = {  # model_type -> file
 }  # fmt: skip
 
 
+ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 WEIGHT_FILES = re.compile(r"model(-\d{5}-of-\d{5})?\.safetensors(\.index\.json)?")
 
 
@@ -282,6 +283,7 @@ class PreTrained(nn.Module):
 
         new = [name for name in own if groups[name] not in given]
         self._begin_anew(new, initialised)
+        self.begun_anew = list(dict.fromkeys(name.rpartition(".")[0] for name in new))  # what an adapter has to save, too
         with minitorch.no_grad():
             for name, (_, value) in given.items():
                 own[name].copy_(value)
@@ -376,6 +378,9 @@ class PreTrained(nn.Module):
         for old in os.listdir(folder):  # of a model that was here before
             if old not in (*names, *([INDEX] if len(shards) > 1 else ())) and WEIGHT_FILES.fullmatch(old):
                 os.unlink(os.path.join(folder, old))
+            if old in ADAPTER_FILES:  # loaders would put it on top of this model
+                os.replace(os.path.join(folder, old), os.path.join(folder, old + ".replaced"))
+                warnings.warn(f"{folder} held an adapter: {old} is {old}.replaced now", stacklevel=2)
 
 
 # ---- files ---------------------------------------------------------------------------------------------------------

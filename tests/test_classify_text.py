@@ -191,6 +191,16 @@ def test_a_head_stays_with_its_classes_names(run, tmp_path, data, capsys):
     assert said.out.startswith("up ") and "--model is for the training" in said.err
 
 
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_another_programs_model_does_not_answer(run, tmp_path, method):
+    run(tmp_path, "--epochs", 1, "--limit", 16, "--method", method)
+    name = "config.json" if method == "full" else "adapter_config.json"
+    file = tmp_path / "model" / name
+    file.write_text(file.read_text().replace("SequenceClass", "TokenClass").replace("SEQ_CLS", "TOKEN_CLS"))
+    with pytest.raises(SystemExit, match="holds a BertForTokenClassification, .* is a BertForSequenceClassification"):
+        run(tmp_path, "--predict", "x")
+
+
 def test_files_that_no_run_wrote_stay(run, tmp_path):
     for folder, mine in (("a", "report_thesis.md"), ("b", "model/net.py"), ("c", "settings.json")):
         file = tmp_path / folder / mine

@@ -100,6 +100,32 @@ def learning(model):
     return {name.removeprefix("base_model.model.") for name, p in model.named_parameters() if p.requires_grad}
 
 
+@pytest.mark.parametrize("name", CONFIGS)
+def test_what_the_base_model_began_with_random_numbers_is_saved_with_the_adapter(name, tmp_path):
+    BertForTokenClassification(BertConfig(**SIZES)).save_pretrained(tmp_path / "base")  # without a pooler
+
+    def base(seed):
+        minitorch.manual_seed(seed)
+        with pytest.warns(UserWarning, match="begin with random numbers: bert.pooler.dense"):
+            return BertForSequenceClassification.from_pretrained(tmp_path / "base")
+
+    model = get_peft_model(base(1), CONFIGS[name]())
+    train(model, steps=2)
+    model.save_pretrained(tmp_path / "adapter")
+    loaded = PeftModel.from_pretrained(base(2), tmp_path / "adapter")
+    np.testing.assert_allclose(outputs(loaded), outputs(model), atol=1e-6)
+
+
+def test_a_whole_model_takes_an_adapters_place(tmp_path):
+    model = get_peft_model(bert(), LoraConfig())
+    model.save_pretrained(tmp_path)
+    with pytest.warns(UserWarning, match="held an adapter: adapter_.* is adapter_.*replaced now"):
+        model.merge_and_unload().save_pretrained(tmp_path)
+    assert {file.name for file in tmp_path.iterdir()} == {
+        "config.json", "model.safetensors", "adapter_config.json.replaced", "adapter_model.safetensors.replaced",
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize("leave", ["unload", "merge_and_unload"])
 def test_what_is_unloaded_does_not_replace_what_was_saved(leave, tmp_path):
     model = get_peft_model(bert(), LoraConfig())

@@ -29,7 +29,8 @@ class PeftConfig:
     """The settings that every method has.
 
     modules_to_save: modules (the ends of their names) that learn as a whole, and are saved with the adapter; by default
-    the head of a model for sequences, tokens or questions. [] for none.
+    the head of a model for sequences, tokens or questions, and what its from_pretrained began with random numbers. [] for
+    none.
     """
 
     peft_type: ClassVar[str] = ""
@@ -416,7 +417,14 @@ def complete(config: Any, model: nn.Module) -> None:
     if config.base_model_name_or_path is None:
         config.base_model_name_or_path = getattr(model, "name_or_path", None)
     if config.modules_to_save is None:
-        config.modules_to_save = [name for name, _ in model.named_children() if name in HEADS] or None
+        config.modules_to_save = [name for name, _ in model.named_children() if name in HEADS]
+        for path in getattr(model, "begun_anew", ()):  # random numbers that the base's file does not have: a pooler
+            module = model.get_submodule(path)
+            inside = any(is_inside(path, head) for head in config.modules_to_save)
+            tied = any(is_shared(model, weight) for weight in module.parameters())
+            if not inside and not tied and not any(True for _ in module.children()):
+                config.modules_to_save.append(path)
+        config.modules_to_save = config.modules_to_save or None
 
 
 def is_shared(model: nn.Module, weight) -> bool:
