@@ -24,7 +24,6 @@ from minitorch.datasets.corpus import is_held_out
 from minitorch.nn import functional as F
 from minitorch.optim.lr_scheduler import linear_warmup_decay
 from minitorch.text.batches import text_batches
-from minitorch.text.tokenizer import Tokenizer
 from minitorch.training import average_of_runs, predict, r_drop
 
 
@@ -99,8 +98,8 @@ def train(args, task: Task, run: common.Run):
         run.say(f"classes to learn: {common.shortened(counts)}")
 
     numbers = {name: number for number, name in enumerate(data.classes)}
-    tokenizer = Tokenizer.from_pretrained(args.model)
     model = common.pretrained(BertForSequenceClassification, args.model, numbers)
+    tokenizer = common.tokenizer_of(args.model, model)
     longest = common.most_pieces(model, args.max_length, args.method)
     batches = text_batches(tokenizer, texts, labels, batch_size=args.batch_size, max_length=longest)
     held_out = tokenizer.features(validation.texts, max_length=longest)

@@ -184,6 +184,17 @@ def keep_head(model: nn.Module, before: dict[str, int]) -> None:
                 value.copy_(value[rows].clone())
 
 
+def tokenizer_of(name: str | Path, model: nn.Module) -> Tokenizer:
+    """The tokenizer beside a model, if the model knows all of its pieces."""
+    tokenizer = Tokenizer.from_pretrained(name)
+    if len(tokenizer) > model.config.vocab_size:
+        raise ValueError(
+            f"{name}: the tokenizer has {len(tokenizer)} word pieces, and the model knows {model.config.vocab_size}: they do not "
+            "belong together"
+        )
+    return tokenizer
+
+
 def peft_model(model: nn.Module, args: argparse.Namespace, steps: int, whole: list[str] | None = None) -> nn.Module:
     """`model`, changed so that --method decides which weights learn. steps: of the training, for AdaLoRA's budget.
 
@@ -247,8 +258,9 @@ class Run:
         self.figures: dict[str, float] = {}
         if (args.predict or args.evaluate) and any(word.split("=")[0] == "--model" for word in sys.argv):
             print(f"--model is for the training: it is {self.model} that answers", file=sys.stderr)
-        if self.folder.is_file():
-            raise SystemExit(f"--out {args.out} is a file: give a folder, which is made if it is not there")
+        for path in (self.folder, *self.folder.parents):
+            if path.is_file():
+                raise SystemExit(f"--out {args.out}: {path} is a file; give a folder, which is made if it is not there")
         if args.data is not None and not Path(args.data).exists():
             raise SystemExit(f"--data {args.data}: there is no such file or folder")
         for name in COUNTS:
@@ -464,11 +476,13 @@ def load_model(kind: type, folder: Path, device: str = "cpu"):
     if not folder.is_dir():
         raise no_model(folder)
     check_kind(folder, getattr(kind, "architecture", kind.__name__))
-    tokenizer = Tokenizer.from_pretrained(folder)
-    adapter = folder / "adapter_config.json"
+    adapter, labels = folder / "adapter_config.json", folder / "labels.json"
     if not adapter.is_file():
-        return kind.from_pretrained(folder).to(device), tokenizer
-    base, label2id = read_json(adapter).get("base_model_name_or_path"), read_json(folder / "labels.json")
+        model = kind.from_pretrained(folder).to(device)
+        return model, tokenizer_of(folder, model)
+    if not labels.is_file():
+        raise ValueError(f"{labels}, which names the classes, is gone: train again, or put it back")
+    base, label2id = read_json(adapter).get("base_model_name_or_path"), read_json(labels)
     if not isinstance(base, str):
         raise ValueError(f"{adapter} does not say to which model it belongs: base_model_name_or_path is {base!r}")
     try:
@@ -481,7 +495,7 @@ def load_model(kind: type, folder: Path, device: str = "cpu"):
             f"{folder} holds what was learnt on top of the model {base}, and that has other weights by now: train again, or put "
             "the old ones back"
         )
-    return PeftModel.from_pretrained(model, folder).eval().to(device), tokenizer
+    return PeftModel.from_pretrained(model, folder).eval().to(device), tokenizer_of(folder, model)
 
 
 def main(program) -> None:

@@ -308,9 +308,9 @@ def train(args, task: Task, run: common.Run):
     data = data.select(range(min(args.limit or len(data), len(data))))
     run.say(f"{args.task}, {task.what}: {len(data)} sentences to learn from, {len(validation)} to validate")
 
-    tokenizer = Tokenizer.from_pretrained(args.model)
     numbers = {name: number for number, name in enumerate(data.classes)}
     model = common.pretrained(Tagger, args.model, numbers)
+    tokenizer = common.tokenizer_of(args.model, model)
     size = common.most_pieces(model, args.max_length, args.method)
     labels = [[numbers[tag] for tag in tags] for tags in data.tags]
     training = batches(features_of(tokenizer, data.sentences, size, labels), padding(tokenizer), args.batch_size)

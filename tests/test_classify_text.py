@@ -3,6 +3,7 @@
 import json
 import random
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -127,8 +128,11 @@ def test_a_run_that_is_stopped_goes_on(run, program, tmp_path, monkeypatch, meth
 def test_what_cannot_work_is_refused_in_one_line(run, tmp_path, data, capsys):
     with pytest.raises(SystemExit, match="there is no saved model of this program in"):
         run(tmp_path, "--predict", "x")
-    with pytest.raises(SystemExit, match="reviews.tsv is a file: give a folder"):
-        run(data)
+    for place in (data, data / "below"):
+        with pytest.raises(SystemExit, match="reviews.tsv is a file; give a folder"):
+            run(place)
+    with pytest.raises(SystemExit, match="sst2: expected the folder that holds its files, got the file .*reviews.tsv"):
+        run(tmp_path, "--task", "sst2")
     with pytest.raises(SystemExit, match="--batch-size must be at least 1, got 0"):
         run(tmp_path, "--batch-size", 0)
     for rate in ("-1", "inf"):
@@ -235,6 +239,22 @@ def test_a_damaged_adapter_and_a_base_that_is_another_or_gone_are_named(run, tmp
     (tmp_path / "model" / "labels.json").write_text("[]")
     with pytest.raises(SystemExit, match="labels.json must hold a JSON object"):
         run(tmp_path, "--predict", "x")
+    (tmp_path / "model" / "labels.json").unlink()
+    with pytest.raises(SystemExit, match="labels.json, which names the classes, is gone"):
+        run(tmp_path, "--predict", "x")
+
+
+def test_a_tokenizer_with_more_pieces_than_the_model_knows_is_refused(run, model, tmp_path):
+    wrong = shutil.copytree(model, tmp_path / "wrong")
+    with open(wrong / "vocab.txt", "a") as file:
+        file.write("more\n")
+    with pytest.raises(SystemExit, match="wrong: the tokenizer has 26 word pieces, and the model knows 25"):
+        run(tmp_path / "run", "--model", wrong)
+    run(tmp_path / "run", "--epochs", 1, "--limit", 16)
+    (tmp_path / "run" / "model" / "tokenizer.json").unlink()
+    shutil.copy(wrong / "vocab.txt", tmp_path / "run" / "model")
+    with pytest.raises(SystemExit, match="model: the tokenizer has 26 word pieces"):
+        run(tmp_path / "run", "--predict", "x")
 
 
 @pytest.mark.parametrize("method", ["full", "lora"])

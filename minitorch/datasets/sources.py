@@ -194,7 +194,10 @@ def cache_folder() -> Path:
 def folders(name: str, root: str | os.PathLike | None = None) -> list[Path]:
     """Where the files of data set `name` are looked for, in this order; a download goes to the last one."""
     if root is not None:
-        return [Path(root).expanduser()]
+        folder = Path(root).expanduser()
+        if folder.is_file():
+            raise NotADirectoryError(f"{name}: expected the folder that holds its files, got the file {folder}")
+        return [folder]
     data = os.environ.get("MINITORCH_DATA")
     return [*([Path(data).expanduser() / name] if data else []), cache_folder() / name]
 
