@@ -5,7 +5,6 @@ The training loop itself is `minitorch.training.fit`.
 
 import argparse
 import datetime
-import hashlib
 import json
 import math
 import re
@@ -17,12 +16,14 @@ from pathlib import Path
 
 import minitorch
 from minitorch import nn
+from minitorch.datasets.sources import SHA256
 from minitorch.peft import PeftModel, PrefixTuningConfig
 from minitorch.peft.base import TASKS
 from minitorch.peft.recipes import METHODS, RATES, apply_method
 from minitorch.serialization import LoadError
 from minitorch.text.tokenizer import Tokenizer
 from minitorch.training import fit, parameter_groups
+from minitorch.utils.download import checksum
 from minitorch.utils.hub import find, read_json
 
 MODEL = "sentence-transformers/all-MiniLM-L6-v2"
@@ -181,7 +182,7 @@ def keep_head(model: nn.Module, before: dict[str, int]) -> None:
     else:
         with minitorch.no_grad():
             for value in model.classifier.parameters():
-                value.copy_(value[rows].clone())
+                value.copy_(value[rows])
 
 
 def tokenizer_of(name: str | Path, model: nn.Module) -> Tokenizer:
@@ -286,7 +287,7 @@ class Run:
         self.check_folder()
         self.settings = settings = {name: value for name, value in vars(args).items() if name not in NOT_SETTINGS}
         if args.data is not None and Path(args.data).is_file():  # a file of one's own may change, or be another one
-            settings["data_sha256"] = hashlib.sha256(Path(args.data).read_bytes()).hexdigest()
+            settings["data_sha256"] = checksum(args.data, SHA256)
         if args.resume:
             if not self.checkpoint.is_file():
                 raise SystemExit(f"--resume: there is no checkpoint in {self.folder} (a finished run has none)")
@@ -455,7 +456,7 @@ def save_model(model: nn.Module, tokenizer, folder: Path) -> None:
 def weights_hash(name: str) -> str | None:
     """The SHA-256 of a model's weights; None if they are in several files."""
     path = find(name, "model.safetensors")
-    return path and hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    return path and checksum(path, SHA256)
 
 
 def check_kind(folder: Path, wanted: str) -> None:
